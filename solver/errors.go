@@ -1,0 +1,47 @@
+package solver
+
+import (
+	"github.com/opencontainers/go-digest"
+)
+
+// VertexError says which vertex failed. The graph wraps an op's error in it
+// once; errors.As finds it.
+type VertexError struct {
+	Digest digest.Digest
+	// Name of the vertex as shown to people.
+	Name string
+	// Err is the op's own error.
+	Err error
+}
+
+// Error returns the op's own text: clients match on it.
+func (e *VertexError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the op's error.
+func (e *VertexError) Unwrap() error { return e.Err }
+
+// SourceError attaches the place in a text that an error comes from.
+type SourceError struct {
+	Info   *SourceInfo
+	Ranges []Range
+	Err    error
+}
+
+// Error returns the underlying text; clients print the place themselves.
+func (e *SourceError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the underlying error.
+func (e *SourceError) Unwrap() error { return e.Err }
+
+// ExitError is the failure of a process that ran.
+type ExitError struct {
+	// Code is the exit code; 255 if unknown.
+	Code int
+	Err  error
+}
+
+// Error returns the underlying text.
+func (e *ExitError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the underlying error.
+func (e *ExitError) Unwrap() error { return e.Err }
