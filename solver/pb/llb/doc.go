@@ -1,0 +1,4 @@
+// Package pb holds the build graph as it travels on the wire.
+//
+// The code is generated; see the .proto file for what each message means.
+package pb
