@@ -1,0 +1,81 @@
+package export
+
+import (
+	"context"
+
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/kilnbuild/kiln/solver"
+	"github.com/kilnbuild/kiln/solver/ref"
+)
+
+// Exporter is one kind of output.
+type Exporter interface {
+	// Resolve checks attributes. Those it does not know are kept: they replace
+	// result metadata of the same name. Errors name the attribute.
+	Resolve(ctx context.Context, attrs map[string]string) (Instance, error)
+}
+
+// Instance is an exporter with its attributes.
+type Instance interface {
+	// Name is shown as the vertex, for example "exporting to image".
+	Name() string
+	// Export writes src. Progress goes to t.Env.
+	Export(ctx context.Context, src *Source, t Target) (*Response, error)
+}
+
+// Target says for whom an export is.
+type Target struct {
+	// Env reports progress and has the client's sessions.
+	Env solver.Env
+	// ID is the exporter's number in the request: clients tell several
+	// receivers apart by it.
+	ID int
+}
+
+// Response is what an export gives back.
+type Response struct {
+	// Values are returned to the client by name.
+	Values map[string]string
+	// Descriptor of what was made, if it is content.
+	Descriptor *ocispecs.Descriptor
+	// Finalize, if not nil, completes the export.
+	Finalize func(ctx context.Context) error
+}
+
+// Source is an evaluated result.
+type Source struct {
+	// Ref is the single result; nil for an empty file system or when Refs is
+	// set.
+	Ref *ref.Ref
+	// Refs by platform id; values may be nil.
+	Refs map[string]*ref.Ref
+	// Platforms orders the keys of Refs; for a single result it may hold its
+	// platform.
+	Platforms []Platform
+	// Metadata of the result by name.
+	Metadata map[string][]byte
+	// Attestations by platform id ("" for a single result).
+	Attestations map[string][]Attestation
+}
+
+// Platform is one key of Source.Refs.
+type Platform struct {
+	ID       string
+	Platform ocispecs.Platform
+}
+
+// Attestation is a statement about a result: a file in Ref, or Data made by
+// the builder itself.
+type Attestation struct {
+	// PredicateType of the in-toto statement.
+	PredicateType string
+	// Path in Ref, or the suggested file name of Data.
+	Path string
+	Ref  *ref.Ref
+	// Data returns the predicate when it is needed; nil if Ref is used.
+	Data func(ctx context.Context) ([]byte, error)
+	// InlineOnly attestations are left out of exports to files.
+	InlineOnly bool
+	Metadata   map[string][]byte
+}

@@ -1,0 +1,137 @@
+package source
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/kilnbuild/kiln/solver"
+	"github.com/kilnbuild/kiln/solver/ref"
+)
+
+// Identifier is what an LLB source op names.
+type Identifier struct {
+	// Scheme stands before "://", for example "docker-image".
+	Scheme string
+	// Ref stands after it.
+	Ref string
+	// Attrs are the op's attributes by wire name.
+	Attrs map[string]string
+	// Platform is set for sources that depend on one.
+	Platform *ocispecs.Platform
+}
+
+// ParseIdentifier splits an LLB source identifier.
+func ParseIdentifier(id string, attrs map[string]string, platform *ocispecs.Platform) (Identifier, error) {
+	scheme, name, ok := strings.Cut(id, "://")
+	if !ok || scheme == "" {
+		return Identifier{}, fmt.Errorf("source identifier %q has no scheme: %w", id, errdefs.ErrInvalidArgument)
+	}
+	return Identifier{Scheme: scheme, Ref: name, Attrs: attrs, Platform: platform}, nil
+}
+
+// String returns the identifier as in LLB.
+func (id Identifier) String() string { return id.Scheme + "://" + id.Ref }
+
+// Source opens identifiers of its schemes.
+type Source interface {
+	// Schemes lists what the source answers to.
+	Schemes() []string
+	// Open checks the identifier's form and attributes. It does no I/O.
+	// Errors are errdefs InvalidArgument and name the attribute.
+	Open(ctx context.Context, id Identifier) (Instance, error)
+}
+
+// Instance is one source of one build.
+type Instance interface {
+	// Key returns the identity of what Fetch would bring now.
+	Key(ctx context.Context, env solver.Env) (Key, error)
+	// Fetch brings the bytes; nil for an empty file system. The caller
+	// releases the ref.
+	Fetch(ctx context.Context, env solver.Env) (*ref.Ref, error)
+}
+
+// Key is the identity of a source's bytes.
+type Key struct {
+	// Definition is known without looking at the bytes, such as the digest of
+	// an image's manifest.
+	Definition string
+	// Content, if set, is the more telling identity (an image's chain of
+	// layers); other sources with the same Content hold the same bytes.
+	Content string
+	// Volatile says that Definition means nothing outside this process.
+	Volatile bool
+}
+
+// Resolver is implemented by sources that can describe what they name without
+// fetching it.
+type Resolver interface {
+	Resolve(ctx context.Context, env solver.Env, id Identifier, opt ResolveOptions) (*Meta, error)
+}
+
+// ResolveOptions narrow Resolver.Resolve.
+type ResolveOptions struct {
+	// NoConfig skips the configuration of an image.
+	NoConfig bool
+}
+
+// Meta is what can be known of a source without fetching it; one field is set.
+type Meta struct {
+	Image *ImageMeta
+	Git   *GitMeta
+	HTTP  *HTTPMeta
+}
+
+// ImageMeta describes an image.
+type ImageMeta struct {
+	// Digest of what the reference names: manifest or index.
+	Digest digest.Digest
+	// Config is the image configuration for the platform, as stored.
+	Config []byte
+	// Ref is the normalised reference.
+	Ref string
+}
+
+// GitMeta describes a git reference.
+type GitMeta struct {
+	Ref            string
+	Checksum       string
+	CommitChecksum string
+}
+
+// HTTPMeta describes a URL.
+type HTTPMeta struct {
+	Digest       digest.Digest
+	Filename     string
+	LastModified *int64
+}
+
+// Registry finds the Source of a scheme. It is filled once, before use.
+type Registry struct {
+	byScheme map[string]Source
+}
+
+// NewRegistry returns a registry of sources; a later one replaces an earlier
+// one with the same scheme.
+func NewRegistry(sources ...Source) *Registry {
+	r := &Registry{byScheme: map[string]Source{}}
+	for _, s := range sources {
+		for _, scheme := range s.Schemes() {
+			r.byScheme[scheme] = s
+		}
+	}
+	return r
+}
+
+// Get returns the source of a scheme, or errdefs NotFound.
+func (r *Registry) Get(scheme string) (Source, error) {
+	s, ok := r.byScheme[scheme]
+	if !ok {
+		return nil, fmt.Errorf("no source for scheme %q in this builder: %w", scheme, errdefs.ErrNotFound)
+	}
+	return s, nil
+}
