@@ -1,0 +1,28 @@
+package instruction
+
+import (
+	"errors"
+
+	"github.com/kilnbuild/kiln/solver/frontend/dockerfile/syntax"
+)
+
+// Shell sets what runs the shell form of later instructions.
+//
+//	SHELL ["<program>", "<argument>"...]
+type Shell struct {
+	Meta
+	Shell []string
+}
+
+func parseShell(raw *syntax.Instruction) (Instruction, error) {
+	if err := noFlags(raw); err != nil {
+		return nil, err
+	}
+	if len(raw.Args) == 0 {
+		return nil, errAtLeastOne("SHELL")
+	}
+	if !raw.JSON {
+		return nil, errors.New("SHELL requires the arguments to be in JSON form")
+	}
+	return &Shell{Meta: meta(raw), Shell: raw.Args}, nil
+}
