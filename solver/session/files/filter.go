@@ -164,6 +164,9 @@ type resolver struct {
 // root are taken as relative to it.
 func (r *resolver) resolve(dir string, rest []string, links int) error {
 	if len(rest) == 0 {
+		if dir == "" {
+			dir = "**"
+		}
 		r.found[dir] = true
 		return nil
 	}

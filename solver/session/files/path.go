@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/kilnbuild/kiln/solver/pb/fsutil"
@@ -83,4 +84,10 @@ func (c *checker) check(st *fsutil.Stat) error {
 	c.last = p
 	c.n++
 	return nil
+}
+
+// sortDirs sorts entries by path.
+func sortDirs(dirs []*fsutil.Stat) []*fsutil.Stat {
+	slices.SortFunc(dirs, func(a, b *fsutil.Stat) int { return ComparePath(a.GetPath(), b.GetPath()) })
+	return dirs
 }
