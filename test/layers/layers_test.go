@@ -34,7 +34,7 @@ func TestTable(t *testing.T) {
 		seen[room.Path] = true
 	}
 	for _, room := range rules.Rooms {
-		for _, name := range slices.Concat(room.Siblings, room.Not) {
+		for _, name := range slices.Concat(room.Siblings, room.Only, room.Not) {
 			if !seen[name] {
 				t.Errorf("room %s names %s, which has no line", room.Path, name)
 			}

@@ -73,6 +73,11 @@ var Rooms = []Room{
 	{Path: "solver/progress", Row: 1, Reason: reasonSibling},
 	{Path: "solver/policy", Row: 1, Reason: reasonSibling},
 
+	{Path: "solver/llb/compose", Row: 1, Siblings: []string{"solver/llb"}, Reason: "writing graphs builds on reading them, never the other way round"},
+	{Path: "safebolt", Row: 1, Only: []string{}, Reason: "a database knows nothing of what is stored in it"},
+	{Path: "differ/layerindex", Row: 1, Only: []string{},
+		Reason: "the layer index is a format: its writers and readers meet here, so it knows none of them"},
+
 	// Row 2: scheduling, memory, the client's side, and bytes on disk.
 	{Path: "solver/graph", Row: 2, Not: []string{"solver/pb"},
 		External:    []string{"github.com/opencontainers/go-digest", "github.com/opencontainers/image-spec", "golang.org/x/sync"},
@@ -81,9 +86,9 @@ var Rooms = []Room{
 	{Path: "solver/cache", Row: 2, Reason: reasonSibling},
 	{Path: "solver/session", Row: 2, Reason: reasonSibling},
 	{Path: "solver/ref", Row: 2, Reason: reasonSibling},
-	{Path: "snapshotter", Row: 2, Only: []string{},
+	{Path: "snapshotter", Row: 2, Only: []string{"differ/layerindex", "safebolt"},
 		Reason: "a containerd snapshotter that anyone can serve; it never knows the solver"},
-	{Path: "differ", Row: 2, Only: []string{},
+	{Path: "differ", Row: 2, Only: []string{"differ/layerindex", "safebolt"},
 		Reason: "a containerd differ that anyone can serve; it never knows the solver"},
 
 	// Row 3: contracts and their implementations.
