@@ -43,7 +43,7 @@ type Mirror struct {
 	// by what is written.
 	known map[string]*fsutil.Stat
 	dirty map[string]bool
-	gone   string // last removed directory
+	gone  string // last removed directory
 
 	files   [Workers]map[string]*os.File
 	started sync.Once
