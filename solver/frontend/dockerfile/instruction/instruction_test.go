@@ -46,9 +46,9 @@ func only(t *testing.T, text string) Instruction {
 
 func TestParseErrors(t *testing.T) {
 	for in, want := range map[string]string{
-		"FOO bar":                          "unknown instruction: FOO",
+		"QUUX bar":                         "unknown instruction: QUUX",
 		"CPOY a b":                         "unknown instruction: CPOY (did you mean COPY?)",
-		"rnu x":                            "unknown instruction: rnu (did you mean run?)",
+		"runn x":                           "unknown instruction: runn (did you mean run?)",
 		"FROM":                             "FROM requires either one or three arguments",
 		"FROM a b":                         "FROM requires either one or three arguments",
 		"FROM a AS 1x":                     `invalid name for build stage: "1x", name can't start with a number or contain symbols`,
@@ -108,7 +108,7 @@ func TestMountErrors(t *testing.T) {
 	for in, want := range map[string]string{
 		"type=x":                          `unsupported mount type "x"`,
 		"type=cach":                       `unsupported mount type "cach" (did you mean cache?)`,
-		"foo=bar":                         "unexpected key 'foo' in 'foo=bar'",
+		"quux=bar":                        "unexpected key 'quux' in 'quux=bar'",
 		"tagret=bar":                      "unexpected key 'tagret' in 'tagret=bar' (did you mean target?)",
 		"target":                          "invalid field 'target' must be a key=value pair",
 		"sharing=private,target=/x":       "invalid cache sharing set for bind mount",
