@@ -1,0 +1,63 @@
+package snapshotter
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// disk makes layers durable. One syncfs serves all commits that asked for it
+// before it began, however many run at the same time.
+//
+// The kernel reports a failed write-back once per open file description, to
+// whoever syncs next. That is why there is one description for the life of the
+// process, and why a failure is remembered: it may concern every layer that was
+// being written at the time, not only the one whose commit was told.
+type disk struct {
+	root *os.File
+
+	waiting atomic.Uint64 // tickets given out
+
+	mu     sync.Mutex
+	served uint64 // tickets covered by a finished syncfs
+	// suspect is the highest snapshot number that may have lost data; highest
+	// is the highest seen. Numbers grow with time.
+	suspect, highest uint64
+
+	syncfs func(fd int) error // replaced by the test of failures
+}
+
+func openDisk(root string) (*disk, error) {
+	f, err := os.Open(root)
+	if err != nil {
+		return nil, fmt.Errorf("open snapshot root: %w", err)
+	}
+	return &disk{root: f, syncfs: unix.Syncfs}, nil
+}
+
+func (d *disk) close() error { return d.root.Close() }
+
+// sync returns once everything written to snapshot id before the call is on
+// disk, or DataLoss if that is not certain.
+func (d *disk) sync(id uint64) error {
+	ticket := d.waiting.Add(1)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.highest = max(d.highest, id)
+	if d.served < ticket {
+		covers := d.waiting.Load()
+		if err := d.syncfs(int(d.root.Fd())); err != nil {
+			d.suspect = d.highest
+			return fmt.Errorf("write layer to disk: %w: %w", err, errdefs.ErrDataLoss)
+		}
+		d.served = covers
+	}
+	if id <= d.suspect {
+		return fmt.Errorf("the disk failed while the layer was written, build it again: %w", errdefs.ErrDataLoss)
+	}
+	return nil
+}
