@@ -14,7 +14,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/kilnbuild/kiln/plugin/embedded/safebolt"
+	"github.com/kilnbuild/kiln/safebolt"
 )
 
 func open(t testing.TB, path string, opts safebolt.Options) *safebolt.DB {
@@ -242,6 +242,25 @@ func TestBackground(t *testing.T) {
 	case <-flushed:
 	case <-time.After(10 * time.Second):
 		t.Fatal("no background sync")
+	}
+}
+
+// TestGrowth checks that a burst of unsynced transactions moves the safe point by itself, so that the file stays small
+// although the pin keeps pages from being reused.
+func TestGrowth(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "meta.db")
+	db := open(t, path, safebolt.Options{Interval: -1})
+	defer db.Close()
+	big := strings.Repeat("x", 4<<20)
+	for i := range 200 {
+		put(t, db, fmt.Sprint(i%4), big)
+	}
+	st, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st.Size() > 400<<20 {
+		t.Errorf("file has grown to %d MiB", st.Size()>>20)
 	}
 }
 

@@ -34,6 +34,9 @@
 // was cut short invisible. So kill -9 loses no committed transaction; a power loss goes back to the last safe point,
 // at most Options.Interval of idle-time work and never anything that a Sync call had confirmed.
 //
+// The price is space: until the safe point moves, hardly any page is reused, so the file grows by what is written. The
+// growth between two safe points is bounded; afterwards the pages are free again.
+//
 // A failed fdatasync is final: the kernel may have dropped the pages, so the database refuses further writes, and the
 // next Open goes back to the safe point.
 //

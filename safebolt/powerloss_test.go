@@ -11,7 +11,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/kilnbuild/kiln/plugin/embedded/safebolt"
+	"github.com/kilnbuild/kiln/safebolt"
 )
 
 // disk imitates what a disk may hold after a power loss: for every page, any version written since the last flush.

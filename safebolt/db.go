@@ -48,11 +48,18 @@ type DB struct {
 	generation atomic.Uint64 // advanced under write
 	failed     atomic.Pointer[error]
 
+	// Growth since the pin, guarded by write; relief wakes writers after each attempt of the background loop.
+	size, pinned int64
+	attempts     uint64
+	attemptErr   error
+	relief       *sync.Cond
+
 	turn chan struct{} // capacity 1; its holder moves the safe point and owns the fields below
 	safe atomic.Uint64 // the generation that the safe point covers
 	pin  *bolt.Tx
 
-	dirty  chan struct{} // capacity 1; wakes the background loop
+	dirty  chan struct{} // capacity 1; tells the background loop that a Sync is due within Interval
+	urgent chan struct{} // capacity 1; and that it is due now
 	cancel context.CancelFunc
 	done   chan struct{}
 	last   error // what the Sync at Close said; set before done is closed
@@ -73,8 +80,10 @@ func Open(ctx context.Context, path string, opts Options) (*DB, error) {
 	}
 	d := &DB{
 		opts: opts,
-		turn: make(chan struct{}, 1), dirty: make(chan struct{}, 1), done: make(chan struct{}),
+		turn: make(chan struct{}, 1), dirty: make(chan struct{}, 1), urgent: make(chan struct{}, 1),
+		done: make(chan struct{}),
 	}
+	d.relief = sync.NewCond(&d.write)
 	if err := d.open(ctx, path); err != nil {
 		return nil, fmt.Errorf("open database %s: %w", path, errors.Join(err, d.release()))
 	}
@@ -151,6 +160,7 @@ func (d *DB) firstPoint(ctx context.Context) error {
 		return err
 	}
 	d.pin = pin
+	d.size, d.pinned = pin.Size(), pin.Size()
 	last := &d.rec.last
 	if last.sequence != 0 && last.meta == *m {
 		if last.bootID == d.opts.BootID {
@@ -176,15 +186,53 @@ func (d *DB) Update(fn func(*bolt.Tx) error) error {
 	if err := d.failure(); err != nil {
 		return err
 	}
-	if err := d.bolt.Update(fn); err != nil {
+	if err := d.awaitRoom(); err != nil {
 		return err
 	}
+	var size int64
+	err := d.bolt.Update(func(tx *bolt.Tx) error {
+		defer func() { size = tx.Size() }()
+		return fn(tx)
+	})
+	if err != nil {
+		return err
+	}
+	d.size = size
 	d.generation.Add(1)
-	select {
-	case d.dirty <- struct{}{}:
-	default:
+	wake(d.dirty)
+	if d.size-d.pinned > softGrowth {
+		wake(d.urgent)
 	}
 	return nil
+}
+
+// While the pin stays where it is, bbolt reuses hardly any page, so the file grows with every transaction. Past
+// softGrowth the safe point is moved early; past hardGrowth writers wait for it.
+const (
+	softGrowth = 32 << 20
+	hardGrowth = 256 << 20
+)
+
+// awaitRoom holds a writer back while the file has grown too far since the pin. The caller holds write.
+func (d *DB) awaitRoom() error {
+	for d.size-d.pinned > hardGrowth {
+		wake(d.urgent)
+		for n := d.attempts; d.attempts == n; {
+			d.relief.Wait()
+		}
+		if d.attemptErr != nil {
+			return fmt.Errorf("metadata database has grown by %d MiB without a safe point: %w", (d.size-d.pinned)>>20, d.attemptErr)
+		}
+	}
+	return nil
+}
+
+// wake leaves a token in a channel of capacity 1.
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 // Sync returns when every Update that had returned before the call is on the disk, together with what it names. It
@@ -241,7 +289,7 @@ func (d *DB) advance(ctx context.Context) error {
 		return err
 	}
 	d.write.Lock()
-	generation := d.generation.Load()
+	generation, size := d.generation.Load(), d.size
 	next, m, err := d.openPin()
 	d.write.Unlock()
 	if err != nil {
@@ -254,6 +302,9 @@ func (d *DB) advance(ctx context.Context) error {
 	d.unpin()
 	d.pin = next
 	d.safe.Store(generation)
+	d.write.Lock()
+	d.pinned = size
+	d.write.Unlock()
 	return nil
 }
 
@@ -309,31 +360,38 @@ func (d *DB) unpin() {
 func (d *DB) background(ctx context.Context) {
 	defer close(d.done)
 	for d.wait(ctx) {
-		if err := d.Sync(ctx); err != nil && ctx.Err() == nil && d.opts.OnError != nil {
+		err := d.Sync(ctx)
+		if err != nil && ctx.Err() == nil && d.opts.OnError != nil {
 			d.opts.OnError(err)
 		}
+		d.write.Lock()
+		d.attempts, d.attemptErr = d.attempts+1, err
+		d.relief.Broadcast()
+		d.write.Unlock()
 	}
 	d.last = d.Sync(context.WithoutCancel(ctx))
 }
 
 // wait returns true when a background Sync is due, false when ctx has ended.
 func (d *DB) wait(ctx context.Context) bool {
-	if d.opts.Interval < 0 {
-		<-ctx.Done()
-		return false
-	}
-	select {
-	case <-d.dirty:
-	case <-ctx.Done():
-		return false
-	}
-	timer := time.NewTimer(d.opts.Interval)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
+	var due <-chan time.Time
+	for {
+		dirty := d.dirty
+		if d.opts.Interval < 0 || due != nil {
+			dirty = nil // nobody asked for a timer, or it runs
+		}
+		select {
+		case <-dirty:
+			timer := time.NewTimer(d.opts.Interval)
+			defer timer.Stop()
+			due = timer.C
+		case <-due:
+			return true
+		case <-d.urgent:
+			return true
+		case <-ctx.Done():
+			return false
+		}
 	}
 }
 
