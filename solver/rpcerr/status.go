@@ -1,0 +1,147 @@
+package rpcerr
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+
+	"github.com/containerd/errdefs"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	statuspb "google.golang.org/genproto/googleapis/rpc/status"
+)
+
+// maxText bounds error texts on the wire, in bytes.
+const maxText = 64 << 10
+
+// kinds maps kinds of errors to codes, in the order of precedence.
+var kinds = []struct {
+	is   error
+	code codes.Code
+}{
+	{context.Canceled, codes.Canceled},
+	{context.DeadlineExceeded, codes.DeadlineExceeded},
+	{errdefs.ErrInvalidArgument, codes.InvalidArgument},
+	{errdefs.ErrNotFound, codes.NotFound},
+	{errdefs.ErrAlreadyExists, codes.AlreadyExists},
+	{errdefs.ErrPermissionDenied, codes.PermissionDenied},
+	{errdefs.ErrResourceExhausted, codes.ResourceExhausted},
+	{errdefs.ErrFailedPrecondition, codes.FailedPrecondition},
+	{errdefs.ErrAborted, codes.Aborted},
+	{errdefs.ErrOutOfRange, codes.OutOfRange},
+	{errdefs.ErrNotImplemented, codes.Unimplemented},
+	{errdefs.ErrInternal, codes.Internal},
+	{errdefs.ErrUnavailable, codes.Unavailable},
+	{errdefs.ErrDataLoss, codes.DataLoss},
+	{errdefs.ErrUnauthenticated, codes.Unauthenticated},
+	{fs.ErrNotExist, codes.NotFound},
+}
+
+// Code returns the gRPC code of an error.
+func Code(err error) codes.Code {
+	if err == nil {
+		return codes.OK
+	}
+	var sub *SubrequestError
+	var missing *CapError
+	if errors.As(err, &sub) || errors.As(err, &missing) {
+		return codes.Unimplemented
+	}
+	for _, k := range kinds {
+		if errors.Is(err, k.is) {
+			return k.code
+		}
+	}
+	var s interface{ GRPCStatus() *status.Status }
+	if errors.As(err, &s) {
+		return s.GRPCStatus().Code()
+	}
+	return codes.Unknown
+}
+
+// ToStatus converts an error with its details; nil gives nil.
+func ToStatus(err error) *statuspb.Status {
+	if err == nil {
+		return nil
+	}
+	text := err.Error()
+	if len(text) > maxText {
+		text = text[:maxText] + "…"
+	}
+	return &statuspb.Status{Code: int32(Code(err)), Message: text, Details: details(err)}
+}
+
+// ToGRPC converts an error to one that gRPC sends with its details.
+func ToGRPC(err error) error {
+	if err == nil {
+		return nil
+	}
+	return status.ErrorProto(ToStatus(err))
+}
+
+// statusError is an error that came over gRPC, with the sender's text.
+type statusError struct {
+	status *status.Status
+}
+
+// Error returns the text without gRPC's own prefix.
+func (e *statusError) Error() string { return e.status.Message() }
+
+// GRPCStatus returns the status as received.
+func (e *statusError) GRPCStatus() *status.Status { return e.status }
+
+// Is matches the kind that belongs to the code.
+func (e *statusError) Is(target error) bool {
+	for _, k := range kinds {
+		if k.is == target { //nolint:errorlint // comparing with a table of sentinels
+			return k.code == e.status.Code()
+		}
+	}
+	return false
+}
+
+// FromStatus converts a received status with its details; code OK gives nil.
+func FromStatus(s *statuspb.Status) error {
+	if s == nil || codes.Code(s.GetCode()) == codes.OK {
+		return nil
+	}
+	var err error = &statusError{status.FromProto(&statuspb.Status{Code: s.GetCode(), Message: s.GetMessage()})}
+	ds := s.GetDetails()
+	for i := len(ds) - 1; i >= 0; i-- {
+		err = wrap(ds[i], err)
+	}
+	return err
+}
+
+// FromGRPC converts an error of a gRPC call; others are returned as they are.
+func FromGRPC(err error) error {
+	if err == nil {
+		return nil
+	}
+	s, ok := status.FromError(err)
+	if !ok {
+		return err
+	}
+	return FromStatus(s.Proto())
+}
+
+// UnaryServer converts the errors of a server's unary calls.
+func UnaryServer(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	resp, err := handler(ctx, req)
+	if err != nil {
+		return nil, ToGRPC(err)
+	}
+	return resp, nil
+}
+
+// StreamServer converts the errors of a server's streams.
+func StreamServer(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	return ToGRPC(handler(srv, ss))
+}
+
+// UnaryClient converts the errors of a client's unary calls.
+func UnaryClient(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	return FromGRPC(invoker(ctx, method, req, reply, cc, opts...))
+}
