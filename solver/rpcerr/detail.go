@@ -43,11 +43,11 @@ func detailOf(err error) (string, any) {
 		return nameSource, &errdefs.Source{Info: SourceInfo(e.Info), Ranges: Ranges(e.Ranges)}
 	case *solver.ExitError:
 		return nameExit, &exitMessage{Code: uint32(e.Code)}
-	case *SubrequestError:
+	case *solver.SubrequestError:
 		return nameSubrequest, &errdefs.Subrequest{Name: e.Name}
-	case *CapError:
+	case *solver.CapError:
 		return nameCap, &errdefs.FrontendCap{Name: e.Name}
-	case *FrontendError:
+	case *solver.FrontendError:
 		return nameFrontend, &errdefs.Frontend{Name: e.Name, Source: e.Source}
 	}
 	return "", nil
@@ -131,21 +131,21 @@ var wrappers = map[string]func(data []byte, err error) error{
 		if json.Unmarshal(data, &s) != nil {
 			return err
 		}
-		return &SubrequestError{Name: s.GetName(), Err: err}
+		return &solver.SubrequestError{Name: s.GetName(), Err: err}
 	},
 	nameCap: func(data []byte, err error) error {
 		var c errdefs.FrontendCap
 		if json.Unmarshal(data, &c) != nil {
 			return err
 		}
-		return &CapError{Name: c.GetName(), Err: err}
+		return &solver.CapError{Name: c.GetName(), Err: err}
 	},
 	nameFrontend: func(data []byte, err error) error {
 		var f errdefs.Frontend
 		if json.Unmarshal(data, &f) != nil {
 			return err
 		}
-		return &FrontendError{Name: f.GetName(), Source: f.GetSource(), Err: err}
+		return &solver.FrontendError{Name: f.GetName(), Source: f.GetSource(), Err: err}
 	},
 }
 

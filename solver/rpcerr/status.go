@@ -11,6 +11,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	statuspb "google.golang.org/genproto/googleapis/rpc/status"
+
+	"github.com/kilnbuild/kiln/solver"
 )
 
 // maxText bounds error texts on the wire, in bytes.
@@ -44,8 +46,8 @@ func Code(err error) codes.Code {
 	if err == nil {
 		return codes.OK
 	}
-	var sub *SubrequestError
-	var missing *CapError
+	var sub *solver.SubrequestError
+	var missing *solver.CapError
 	if errors.As(err, &sub) || errors.As(err, &missing) {
 		return codes.Unimplemented
 	}

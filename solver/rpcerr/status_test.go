@@ -46,7 +46,7 @@ func TestCodes(t *testing.T) {
 		{fmt.Errorf("x: %w", context.Canceled), codes.Canceled},
 		{fmt.Errorf("x: %w", errdefs.ErrNotFound), codes.NotFound},
 		{fmt.Errorf("x: %w", errors.Join(errors.New("y"), errdefs.ErrInvalidArgument)), codes.InvalidArgument},
-		{&rpcerr.SubrequestError{Name: "frontend.x"}, codes.Unimplemented},
+		{&solver.SubrequestError{Name: "frontend.x"}, codes.Unimplemented},
 	}
 	for _, tt := range tests {
 		if got := rpcerr.Code(tt.err); got != tt.want {
