@@ -52,7 +52,7 @@ var (
 )
 
 // New opens the snapshotter on root, which is created if needed. One process
-// at a time may have a root open; a second one gets an error after 5 seconds.
+// at a time may have a root open; a second one gets an error after 2 seconds.
 // The work done does not depend on how many snapshots there are, nor on how
 // the previous process ended: what it left behind is the first Cleanup's work.
 func New(root string, cfg Config) (*Snapshotter, error) {

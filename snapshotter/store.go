@@ -42,7 +42,7 @@ func openStore(path string, noSync bool) (*store, error) {
 	db, err := bolt.Open(path, 0o600, &bolt.Options{
 		// Another daemon on the same root is an error to report, not to wait
 		// for; a moment is allowed for the predecessor to die.
-		Timeout:      5 * time.Second,
+		Timeout:      2 * time.Second,
 		NoSync:       noSync,
 		NoStatistics: true,
 		FreelistType: bolt.FreelistMapType,
