@@ -30,6 +30,10 @@ type Options struct {
 	Flush func(context.Context) error
 	// BootID identifies the running boot; "" means BootID().
 	BootID string
+	// MaxGrowth is by how many bytes the file may grow between two safe points; 0 means 256 MiB. While the safe point
+	// stays where it is, bbolt reuses hardly any page. It is moved early at an eighth of this, and writers wait for it
+	// at the whole.
+	MaxGrowth int64
 	// LockTimeout bounds the wait for another process's lock on the file; 0 means 100 ms.
 	LockTimeout time.Duration
 	// OnError is told of a background Sync that failed. nil ignores it; the next Update or Sync reports it anyway.
@@ -77,6 +81,9 @@ func Open(ctx context.Context, path string, opts Options) (*DB, error) {
 	}
 	if opts.LockTimeout == 0 {
 		opts.LockTimeout = 100 * time.Millisecond
+	}
+	if opts.MaxGrowth == 0 {
+		opts.MaxGrowth = 256 << 20
 	}
 	d := &DB{
 		opts: opts,
@@ -200,22 +207,15 @@ func (d *DB) Update(fn func(*bolt.Tx) error) error {
 	d.size = size
 	d.generation.Add(1)
 	wake(d.dirty)
-	if d.size-d.pinned > softGrowth {
+	if d.size-d.pinned > d.opts.MaxGrowth/8 {
 		wake(d.urgent)
 	}
 	return nil
 }
 
-// While the pin stays where it is, bbolt reuses hardly any page, so the file grows with every transaction. Past
-// softGrowth the safe point is moved early; past hardGrowth writers wait for it.
-const (
-	softGrowth = 32 << 20
-	hardGrowth = 256 << 20
-)
-
 // awaitRoom holds a writer back while the file has grown too far since the pin. The caller holds write.
 func (d *DB) awaitRoom() error {
-	for d.size-d.pinned > hardGrowth {
+	for d.size-d.pinned > d.opts.MaxGrowth {
 		wake(d.urgent)
 		for n := d.attempts; d.attempts == n; {
 			d.relief.Wait()

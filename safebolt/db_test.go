@@ -249,9 +249,9 @@ func TestBackground(t *testing.T) {
 // although the pin keeps pages from being reused.
 func TestGrowth(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "meta.db")
-	db := open(t, path, safebolt.Options{Interval: -1})
+	db := open(t, path, safebolt.Options{Interval: -1, MaxGrowth: 4 << 20})
 	defer db.Close()
-	big := strings.Repeat("x", 4<<20)
+	big := strings.Repeat("x", 256<<10)
 	for i := range 200 {
 		put(t, db, fmt.Sprint(i%4), big)
 	}
@@ -259,7 +259,7 @@ func TestGrowth(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if st.Size() > 400<<20 {
+	if st.Size() > 12<<20 {
 		t.Errorf("file has grown to %d MiB", st.Size()>>20)
 	}
 }
