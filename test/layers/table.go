@@ -72,6 +72,7 @@ var Rooms = []Room{
 	{Path: "solver/llb", Row: 1, Reason: reasonSibling},
 	{Path: "solver/progress", Row: 1, Reason: reasonSibling},
 	{Path: "solver/policy", Row: 1, Reason: reasonSibling},
+	{Path: "solver/rpcerr", Row: 1, Reason: "errors on the wire know the contracts and nothing that fails"},
 
 	{Path: "solver/llb/compose", Row: 1, Siblings: []string{"solver/llb"}, Reason: "writing graphs builds on reading them, never the other way round"},
 	{Path: "safebolt", Row: 1, Only: []string{}, Reason: "a database knows nothing of what is stored in it"},

@@ -30,6 +30,12 @@ var Comments = struct{ Min, Max float64 }{14, 20}
 // reason; the key is FOLDER.NAME.
 var wideInterfaces = map[string]string{}
 
+// foreignSignatures are functions whose parameters another module dictates,
+// each with the type that does; the key is FOLDER.NAME.
+var foreignSignatures = map[string]string{
+	"solver/rpcerr.UnaryClient": "grpc.UnaryClientInterceptor",
+}
+
 // badNames are package and folder names that say nothing about their content.
 var badNames = map[string]bool{"util": true, "utils": true, "common": true, "helper": true, "helpers": true, "misc": true}
 
