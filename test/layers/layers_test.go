@@ -55,9 +55,14 @@ func TestTable(t *testing.T) {
 		seen[room.Path] = true
 	}
 	for _, room := range rules.Rooms {
-		for _, name := range slices.Concat(room.Siblings, room.Only, room.Not) {
+		for _, name := range room.Siblings {
 			if !seen[name] {
 				t.Errorf("room %s names %s, which has no line", room.Path, name)
+			}
+		}
+		for _, name := range slices.Concat(room.Only, room.Not) {
+			if rules.room(Module+"/"+strings.TrimSuffix(name, "!")) == nil {
+				t.Errorf("room %s names %s, which stands in no room", room.Path, name)
 			}
 		}
 	}

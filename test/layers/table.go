@@ -121,7 +121,9 @@ var Rooms = []Room{
 	{Path: "solver/cache/remote", Row: 4, Reason: reasonSibling},
 	{Path: "solver/frontend", Row: 4, Reason: "the frontend contract knows no frontend"},
 	{Path: "solver/frontend/gateway", Row: 4, Siblings: []string{"solver/frontend"}, Reason: reasonSibling},
-	{Path: "solver/frontend/dockerfile", Row: 4, Only: []string{"solver/frontend", "solver/llb/compose"},
+	{Path: "solver/frontend/dockerfile", Row: 4, Only: []string{"solver/frontend", "solver/llb/compose", "solver/pb/llb"},
+		// pb/llb because compose takes settings (network mode, limits, mount
+		// options) in the words of the wire.
 		Reason: "the Dockerfile frontend must also build as a standalone frontend image"},
 
 	// Row 5: one build, end to end, and who watches it.
