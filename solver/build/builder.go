@@ -1,0 +1,162 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/kilnbuild/kiln/solver"
+	"github.com/kilnbuild/kiln/solver/export"
+	"github.com/kilnbuild/kiln/solver/frontend"
+	"github.com/kilnbuild/kiln/solver/graph"
+	"github.com/kilnbuild/kiln/solver/llb"
+	"github.com/kilnbuild/kiln/solver/progress"
+	"github.com/kilnbuild/kiln/solver/session"
+	"github.com/kilnbuild/kiln/solver/source"
+)
+
+// Waiting times that clients are used to.
+const (
+	// eventsWait bounds how long Events waits for a build to start.
+	eventsWait = 6 * time.Second
+	// gatewayWait bounds how long Gateway waits for a build to start.
+	gatewayWait = 3 * time.Second
+)
+
+// keptStreams is how many ended builds keep their events for late readers.
+const keptStreams = 32
+
+// OpFactory makes the op of a vertex. Errors are the client's fault and name
+// the field.
+type OpFactory func(ctx context.Context, v *llb.Vertex) (solver.Op, error)
+
+// Config is what a Builder is made of.
+type Config struct {
+	Graph     *graph.Solver
+	Sessions  *session.Manager
+	Sources   *source.Registry
+	NewOp     OpFactory
+	Frontends map[string]frontend.Frontend
+	Exporters map[string]export.Exporter
+	// Worker describes the builder; the first platform is the native one.
+	Worker frontend.WorkerInfo
+	// Entitlements are what the daemon allows builds at all.
+	Entitlements []string
+	// Observers are told of builds, in order.
+	Observers []Observer
+	Now       func() time.Time
+}
+
+// Observer is told when builds start and end. Internal builds are not told.
+type Observer interface {
+	// Started is called before anything runs. It must not block.
+	Started(rec *Record)
+	// Ended is called when everything is done, with the build's events.
+	Ended(ctx context.Context, rec *Record, events *progress.Reader)
+}
+
+// Builder has all builds of one daemon.
+type Builder struct {
+	cfg Config
+
+	mu   sync.Mutex
+	jobs map[string]*job
+	// kept has the streams of ended builds, oldest first.
+	kept []keptStream
+	// changed is closed and replaced when a job is added.
+	changed chan struct{}
+}
+
+type keptStream struct {
+	id     string
+	stream *progress.Stream
+}
+
+// New returns a Builder without builds.
+func New(cfg Config) *Builder {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Builder{cfg: cfg, jobs: map[string]*job{}, changed: make(chan struct{})}
+}
+
+// Worker describes the builder.
+func (b *Builder) Worker() frontend.WorkerInfo { return b.cfg.Worker }
+
+// Platform is the builder's native platform.
+func (b *Builder) platform() ocispecs.Platform { return b.cfg.Worker.Platforms[0] }
+
+// Running returns how many builds run.
+func (b *Builder) Running() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.jobs)
+}
+
+func (b *Builder) add(j *job) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, ok := b.jobs[j.id]; ok {
+		return fmt.Errorf("job ID %s exists: %w", j.id, errdefs.ErrAlreadyExists)
+	}
+	b.jobs[j.id] = j
+	close(b.changed)
+	b.changed = make(chan struct{})
+	return nil
+}
+
+func (b *Builder) remove(j *job) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.jobs, j.id)
+	b.kept = append(b.kept, keptStream{j.id, j.stream})
+	if len(b.kept) > keptStreams {
+		b.kept = append([]keptStream(nil), b.kept[1:]...)
+	}
+}
+
+// find waits until look gives something, or the time is over; the error is
+// errdefs NotFound with the text clients know.
+func find[T any](ctx context.Context, b *Builder, id string, wait time.Duration, look func() (T, bool)) (T, error) {
+	var zero T
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	for {
+		b.mu.Lock()
+		v, ok := look()
+		changed := b.changed
+		b.mu.Unlock()
+		if ok {
+			return v, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return zero, context.Cause(ctx)
+			}
+			return zero, fmt.Errorf("no such job %s: %w", id, errdefs.ErrNotFound)
+		}
+	}
+}
+
+// Events returns a reader of a build's events, from its beginning. The build
+// may start a little later than the call, or have ended a while ago.
+func (b *Builder) Events(ctx context.Context, id string) (*progress.Reader, error) {
+	return find(ctx, b, id, eventsWait, func() (*progress.Reader, bool) {
+		if j, ok := b.jobs[id]; ok {
+			return j.stream.Reader(), true
+		}
+		for i := len(b.kept) - 1; i >= 0; i-- {
+			if b.kept[i].id == id {
+				return b.kept[i].stream.Reader(), true
+			}
+		}
+		return nil, false
+	})
+}

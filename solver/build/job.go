@@ -1,0 +1,136 @@
+package build
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/kilnbuild/kiln/solver"
+	"github.com/kilnbuild/kiln/solver/frontend/gateway"
+	"github.com/kilnbuild/kiln/solver/graph"
+	"github.com/kilnbuild/kiln/solver/progress"
+)
+
+// job is one running build.
+type job struct {
+	builder      *Builder
+	id           string
+	request      *Request
+	stream       *progress.Stream
+	graph        *graph.Job
+	entitlements map[string]bool
+
+	mu      sync.Mutex
+	count   *counter
+	resolve map[digest.Digest]*resolution
+	gateway *gateway.Session
+}
+
+// open starts a build: from here on its events can be read.
+func (b *Builder) open(req *Request) (*job, error) {
+	if req.ID == "" {
+		return nil, fmt.Errorf("a build needs an id: %w", errdefs.ErrInvalidArgument)
+	}
+	granted, err := b.grant(req.Entitlements)
+	if err != nil {
+		return nil, err
+	}
+	j := &job{
+		builder: b, id: req.ID, request: req, stream: progress.NewStream(progress.StreamConfig{}),
+		entitlements: granted, count: newCounter(), resolve: map[digest.Digest]*resolution{},
+	}
+	j.graph, err = b.cfg.Graph.NewJob(req.ID, graph.JobConfig{Sessions: j.Sessions, Sink: j.emit})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", err, errdefs.ErrAlreadyExists)
+	}
+	if err := b.add(j); err != nil {
+		return nil, err
+	}
+	return j, nil
+}
+
+// close ends the build's interest in everything.
+func (j *job) close(ctx context.Context) {
+	j.graph.Close(context.WithoutCancel(ctx))
+	j.stream.Close()
+	j.builder.remove(j)
+}
+
+// Sessions has the client's session.
+func (j *job) Sessions() []string {
+	if j.request.SessionID == "" {
+		return nil
+	}
+	return []string{j.request.SessionID}
+}
+
+// emit counts and passes on what the build says.
+func (j *job) emit(ev solver.Event) {
+	j.mu.Lock()
+	if v := ev.Vertex; v != nil {
+		j.count.total[v.Digest] = struct{}{}
+		if v.Completed != nil && v.Error == "" {
+			j.count.completed[v.Digest] = struct{}{}
+		}
+		if v.Cached {
+			j.count.cached[v.Digest] = struct{}{}
+		}
+	}
+	if ev.Warning != nil {
+		j.count.warnings++
+	}
+	j.mu.Unlock()
+	j.stream.Emit(ev)
+}
+
+func (j *job) steps() Steps {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.count.steps()
+}
+
+// inline runs fn as a vertex of its own, which no graph has: resolving a name,
+// or an export.
+func (j *job) inline(dgst digest.Digest, name string, fn func(env solver.Env) error) error {
+	started := j.builder.cfg.Now()
+	j.emit(solver.Event{Vertex: &solver.VertexEvent{Digest: dgst, Name: name, Started: &started}})
+	err := fn(&inlineEnv{job: j, vertex: dgst})
+	completed := j.builder.cfg.Now()
+	end := &solver.VertexEvent{Digest: dgst, Name: name, Started: &started, Completed: &completed}
+	if err != nil {
+		end.Error = err.Error()
+	}
+	j.emit(solver.Event{Vertex: end})
+	return err
+}
+
+// inlineEnv is the Env of an inline vertex.
+type inlineEnv struct {
+	job    *job
+	vertex digest.Digest
+}
+
+// Sessions has the client's session.
+func (e *inlineEnv) Sessions() []string { return e.job.Sessions() }
+
+// Emit fills in the vertex.
+func (e *inlineEnv) Emit(ev solver.Event) {
+	switch {
+	case ev.Status != nil:
+		s := *ev.Status
+		s.Vertex = e.vertex
+		ev.Status = &s
+	case ev.Log != nil:
+		l := *ev.Log
+		l.Vertex = e.vertex
+		ev.Log = &l
+	case ev.Warning != nil:
+		w := *ev.Warning
+		w.Vertex = e.vertex
+		ev.Warning = &w
+	}
+	e.job.emit(ev)
+}

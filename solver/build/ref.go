@@ -1,0 +1,103 @@
+package build
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/kilnbuild/kiln/solver"
+	"github.com/kilnbuild/kiln/solver/pb/fsutil"
+	pb "github.com/kilnbuild/kiln/solver/pb/llb"
+	"github.com/kilnbuild/kiln/solver/ref"
+)
+
+// lazyRef is a graph that is solved when somebody looks into it. It implements
+// frontend.Ref. The graph keeps what was solved until the job ends, so that
+// every look costs only the first time.
+type lazyRef struct {
+	job   *job
+	def   *pb.Definition
+	graph *loaded
+}
+
+// Definition returns the graph.
+func (r *lazyRef) Definition(context.Context) (*pb.Definition, error) { return r.def, nil }
+
+// Evaluate runs what the graph needs.
+func (r *lazyRef) Evaluate(ctx context.Context) error {
+	held, err := r.hold(ctx)
+	if err != nil || held == nil {
+		return err
+	}
+	return held.Release(context.WithoutCancel(ctx))
+}
+
+// hold returns the solved ref; the caller releases it. It may be nil.
+func (r *lazyRef) hold(ctx context.Context) (*ref.Ref, error) {
+	built, err := r.job.graph.Build(ctx, r.graph.edge)
+	if err != nil {
+		return nil, sourced(r.graph.llb, err)
+	}
+	return ref.From(built.Result)
+}
+
+// look calls fn with the solved ref.
+func (r *lazyRef) look(ctx context.Context, path string, fn func(*ref.Ref) error) error {
+	held, err := r.hold(ctx)
+	if err != nil {
+		return err
+	}
+	if held == nil {
+		return fmt.Errorf("%s: the file system is empty: %w", path, errdefs.ErrNotFound)
+	}
+	defer func() { _ = held.Release(context.WithoutCancel(ctx)) }()
+	return fn(held)
+}
+
+// ReadFile reads a file of the result.
+func (r *lazyRef) ReadFile(ctx context.Context, path string, offset, length int64) ([]byte, error) {
+	var data []byte
+	err := r.look(ctx, path, func(held *ref.Ref) error {
+		var err error
+		data, err = held.ReadFile(ctx, path, offset, length)
+		return err
+	})
+	return data, err
+}
+
+// ReadDir lists a directory of the result.
+func (r *lazyRef) ReadDir(ctx context.Context, path, pattern string) ([]*fsutil.Stat, error) {
+	var entries []*fsutil.Stat
+	err := r.look(ctx, path, func(held *ref.Ref) error {
+		var err error
+		entries, err = held.ReadDir(ctx, path, pattern)
+		return err
+	})
+	return entries, err
+}
+
+// StatFile describes a file of the result.
+func (r *lazyRef) StatFile(ctx context.Context, path string) (*fsutil.Stat, error) {
+	var st *fsutil.Stat
+	err := r.look(ctx, path, func(held *ref.Ref) error {
+		var err error
+		st, err = held.Stat(ctx, path)
+		return err
+	})
+	return st, err
+}
+
+// toLazy returns the ref behind one returned by a bridge; nil stays nil.
+func toLazy(r any) (*lazyRef, error) {
+	if r == nil {
+		return nil, nil
+	}
+	lazy, ok := r.(*lazyRef)
+	if !ok {
+		return nil, fmt.Errorf("result %T was not made by this builder: %w", r, errdefs.ErrInvalidArgument)
+	}
+	return lazy, nil
+}
+
+var _ solver.Result = (*ref.Ref)(nil)
