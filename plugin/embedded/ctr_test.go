@@ -34,9 +34,27 @@ var buildCtr = sync.OnceValues(func() (string, error) {
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
-	part := fmt.Sprintf("%s.%d", path, os.Getpid())
-	if out, err := exec.Command("go", "build", "-o", part, module+"/cmd/ctr").CombinedOutput(); err != nil {
+	// By version and not through this module, which does not require what ctr alone needs.
+	bin, err := os.MkdirTemp("", "kiln-test-ctr-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(bin)
+	install := exec.Command("go", "install", module+"/cmd/ctr@"+strings.TrimSpace(string(version)))
+	install.Env = append(os.Environ(), "GOBIN="+bin, "GOFLAGS=")
+	if out, err := install.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build ctr: %w\n%s", err, out)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return "", err
+	}
+	b, err := os.ReadFile(filepath.Join(bin, "ctr"))
+	if err != nil {
+		return "", err
+	}
+	part := fmt.Sprintf("%s.%d", path, os.Getpid())
+	if err := os.WriteFile(part, b, 0o755); err != nil {
+		return "", err
 	}
 	return path, os.Rename(part, path)
 })

@@ -116,8 +116,8 @@ func TestCtr(t *testing.T) {
 	pulled := newImage(t, "pulled")
 	name := pulled.serve(t)
 	ctr.run("images", "pull", "--plain-http", name)
-	if out := ctr.run("snapshots", "ls"); strings.Count(out, "Committed") != 2 {
-		t.Errorf("snapshots of the default snapshotter after pull: %q", out)
+	if out := ctr.run("snapshots", "--snapshotter", "kiln", "ls"); strings.Count(out, "Committed") != 2 {
+		t.Errorf("snapshots after pull: %q", out)
 	}
 	ctr.run("leases", "create", "--id", "mine")
 	if out := ctr.run("leases", "ls", "-q"); !strings.Contains(out, "mine") {
