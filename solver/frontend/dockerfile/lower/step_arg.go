@@ -1,0 +1,43 @@
+package lower
+
+import (
+	"strings"
+
+	"github.com/kilnbuild/kiln/solver/frontend/dockerfile/instruction"
+)
+
+// arg declares arguments: a given value wins over a default, a default over the global argument of the same name.
+func (c *conversion) arg(s *stage, i *instruction.Arg) error {
+	texts := make([]string, 0, len(i.Args))
+	for _, a := range i.Args {
+		c.opt.Linter.Secret(&i.Meta, "ARG", a.Name)
+		value, err := c.argValue(s, i, a)
+		if err != nil {
+			return err
+		}
+		text := a.Name
+		if value != nil {
+			if !hiddenArgs[a.Name] {
+				s.env.set(a.Name, *value)
+			}
+			text += "=" + *value
+		}
+		s.args = append(s.args, declaredArg{name: a.Name, value: value})
+		texts = append(texts, text)
+	}
+	return c.record(s, "ARG "+strings.Join(texts, " "), false)
+}
+
+func (c *conversion) argValue(s *stage, i *instruction.Arg, a instruction.Argument) (*string, error) {
+	if given, ok := c.opt.BuildArgs[a.Name]; ok {
+		return &given, nil
+	}
+	if a.Default == nil {
+		if global, ok := c.args.Get(a.Name); ok {
+			return &global, nil
+		}
+		return nil, nil
+	}
+	value, err := scope{c: c, s: s, about: &i.Meta}.Word(*a.Default)
+	return &value, err
+}

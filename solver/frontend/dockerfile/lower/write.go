@@ -1,0 +1,109 @@
+package lower
+
+import (
+	"fmt"
+
+	"github.com/kilnbuild/kiln/solver/frontend/dockerfile/syntax"
+	"github.com/kilnbuild/kiln/solver/llb/compose"
+)
+
+// commandKey is under what a vertex keeps the text of its instruction.
+const commandKey = "com.docker.dockerfile.v1.command"
+
+// write turns the plan that ends in result into a graph. It does not recurse, as stages may be thousands of steps long.
+func write(result *node, text *compose.Text) (compose.State, error) {
+	w := &writer{text: text, done: map[*node]compose.State{}}
+	todo := []*node{result}
+	for len(todo) > 0 {
+		n := todo[len(todo)-1]
+		if _, done := w.done[n]; done || n == nil {
+			todo = todo[:len(todo)-1]
+			continue
+		}
+		waiting := false
+		for _, in := range n.work.inputs() {
+			if _, done := w.done[in]; !done && in != nil {
+				todo = append(todo, in)
+				waiting = true
+			}
+		}
+		if waiting {
+			continue
+		}
+		state, err := w.node(n)
+		if err != nil {
+			return compose.State{}, err
+		}
+		w.done[n] = state
+		todo = todo[:len(todo)-1]
+	}
+	return w.done[result], nil
+}
+
+// writer holds the states of the nodes that were written; the nil node's is the zero State.
+type writer struct {
+	text *compose.Text
+	done map[*node]compose.State
+}
+
+func (w *writer) node(n *node) (compose.State, error) {
+	info := w.info(n.label)
+	var state compose.State
+	switch work := n.work.(type) {
+	case *openWork:
+		var err error
+		if state, err = work.open(info); err != nil {
+			return state, err
+		}
+	case *execWork:
+		exec := work.exec
+		exec.Mounts = append([]compose.Mount{}, exec.Mounts...)
+		for i, from := range work.from {
+			exec.Mounts[i].Source = w.done[from]
+		}
+		state = compose.Run(exec, info).Root()
+	case *fileWork:
+		actions := make([]compose.Action, len(work.actions))
+		for i, action := range work.actions {
+			actions[i] = action.other
+			if action.copy != nil {
+				copied := *action.copy
+				copied.From = w.done[action.from]
+				actions[i] = copied
+			}
+		}
+		state = compose.Files(w.done[work.base], info, actions...)
+	case *mergeWork:
+		layers := make([]compose.State, len(work.layers))
+		for i, layer := range work.layers {
+			layers[i] = w.done[layer]
+		}
+		state = compose.Merge(layers, info)
+	default:
+		return state, fmt.Errorf("plan holds an unknown step %T", work)
+	}
+	return state, syntax.At(state.Err(), n.label.ranges)
+}
+
+func (w *writer) info(l label) compose.Info {
+	info := compose.Info{Name: l.name, Platform: l.platform, IgnoreCache: l.ignoreCache, Group: l.group, Resources: l.resources}
+	if l.source != nil {
+		info.Description = map[string]string{commandKey: *l.source}
+	}
+	if w.text != nil && len(l.ranges) > 0 {
+		info.Locations = []compose.Location{{Text: w.text, Ranges: Ranges(l.ranges)}}
+	}
+	return info
+}
+
+// Ranges converts the lines of a file.
+func Ranges(in []syntax.Range) []compose.Range {
+	out := make([]compose.Range, len(in))
+	for i, r := range in {
+		out[i] = compose.Range{
+			Start: compose.Position{Line: r.Start.Line, Character: r.Start.Character},
+			End:   compose.Position{Line: r.End.Line, Character: r.End.Character},
+		}
+	}
+	return out
+}
