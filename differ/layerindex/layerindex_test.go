@@ -38,8 +38,8 @@ func example(t testing.TB) *Index {
 	b := NewBuilder()
 	b.Put(sealed(Entry{Kind: Directory, Mode: 0o755, ModTime: 1}))
 	b.Put(sealed(Entry{Path: "dir", Kind: Directory, Opaque: true, Mode: 0o1777, UID: 1000, GID: 1 << 31, ModTime: -5}))
-	b.Put(seal(Entry{Path: "dir/z", Kind: Regular, LinkName: "dir-file", Mode: 0o4755, ModTime: time.Now().UnixNano()}, "hello"))
-	b.Put(seal(Entry{Path: "dir-file", Kind: Regular, Mode: 0o4755}, "hello"))
+	b.Put(seal(Entry{Path: "dir-file", Kind: Regular, Mode: 0o4755, ModTime: 1700000000123456789}, "hello"))
+	b.Link("dir/z", "dir-file")
 	b.Put(sealed(Entry{Path: "dir/gone", Kind: Whiteout}))
 	b.Put(sealed(Entry{Path: "empty", Kind: Regular, Mode: 0o600, Xattrs: []Xattr{{"security.capability", "\x01\x00"}, {"user.x", ""}}}))
 	b.Put(sealed(Entry{Path: "link", Kind: Symlink, Mode: 0o777, LinkName: "../../etc"}))
@@ -106,6 +106,24 @@ func TestHardLinksPointToTheFirstName(t *testing.T) {
 	}
 }
 
+func TestLinkGroupsSurviveReplacement(t *testing.T) {
+	b := NewBuilder()
+	b.Put(seal(Entry{Path: "a", Kind: Regular}, "one"))
+	b.Link("b", "a")
+	b.Link("c", "b")
+	b.Put(seal(Entry{Path: "a", Kind: Regular}, "two"))
+	if n := len(b.Names("a")); n != 1 {
+		t.Errorf("the new file has %d names", n)
+	}
+	x, err := b.Index()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x.Lookup("a").LinkName != "" || x.Lookup("b").LinkName != "" || x.Lookup("c").LinkName != "b" {
+		t.Errorf("links %q %q %q", x.Lookup("a").LinkName, x.Lookup("b").LinkName, x.Lookup("c").LinkName)
+	}
+}
+
 func TestLookups(t *testing.T) {
 	x := example(t)
 	if x.Lookup("nope") != nil || x.Lookup("dir").Kind != Directory {
@@ -135,6 +153,10 @@ func TestBuilderForgetsReplacedTrees(t *testing.T) {
 	b.Put(sealed(Entry{Path: "a", Kind: Whiteout}))
 	if b.Len() != 2 || b.Get("a/b/c") != nil || len(b.Children("a")) != 0 {
 		t.Errorf("%d entries", b.Len())
+	}
+	b.Put(sealed(Entry{Path: "a", Kind: Directory}))
+	if !b.Get("a").Opaque {
+		t.Error("a directory in place of a whiteout lets lower layers shine through")
 	}
 	b.Put(sealed(Entry{Path: "a/../x", Kind: Directory}))
 	if _, err := b.Index(); err == nil {

@@ -1,0 +1,31 @@
+// Package diff finds what one file tree adds to another and writes it as a
+// layer.
+//
+// Promise: the tar of a pair of trees is a function of the trees, byte for byte:
+// entries are sorted, numbers are canonical, names of users, access times and
+// sub-second times are left out. It is the same tar that containerd's walking
+// differ writes, so layers keep their digests whichever of them made them.
+//
+// # Vocabulary
+//
+// A Pair names the trees. If it is Layered, the upper tree is a layer directory
+// of overlayfs on top of lower ones, and only that directory is read, plus a
+// look at each of its names below. Otherwise both are whole trees and both are
+// walked. Both ways give the same changes.
+//
+// A Change is a path that was added, modified or deleted. Directories on the
+// way to a change are part of the layer even if nothing about them changed. A
+// file is unmodified if type, mode, owner, device, capabilities, size and
+// modification time are equal; when a time was rounded to seconds the bytes (or
+// the link target) decide.
+//
+// # Lifecycle and concurrency
+//
+// Changes, Write and Index run to completion on the caller's goroutine (Index
+// hashes on all cores) and keep nothing. The trees must not change meanwhile;
+// if they do, the result is an error or a mixture, never a file from outside.
+//
+// # What it does not do
+//
+// It neither mounts nor compresses nor stores: package differ does.
+package diff
