@@ -19,40 +19,41 @@ var benchConfigs = []struct {
 	{"nosync", quick},
 }
 
-
 // BenchmarkChain prepares, writes one small file and commits, each on top of
 // the one before, starting anew every 100.
 func BenchmarkChain(b *testing.B) {
 	for _, c := range benchConfigs {
-		b.Run(c.name, func(b *testing.B) {
-			s := open(b, b.TempDir(), c.cfg)
-			benchChain(b, s, func(key string) string {
-				upper, err := s.UpperDir(b.Context(), key)
-				if err != nil {
-					b.Fatal(err)
-				}
-				return upper
+		for _, volatile := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%s/volatile=%v", c.name, volatile), func(b *testing.B) {
+				benchChain(b, open(b, b.TempDir(), c.cfg), volatile)
 			})
-		})
+		}
 	}
 }
 
-func benchChain(b *testing.B, s snapshots.Snapshotter, upper func(key string) string) {
+func benchChain(b *testing.B, s *Snapshotter, volatile bool) {
 	ctx, parent, i := b.Context(), "", 0
+	var opts []snapshots.Opt
+	if volatile {
+		opts = append(opts, WithVolatile())
+	}
 	for b.Loop() {
 		if i%100 == 0 {
 			parent = ""
 		}
-		key, name := fmt.Sprint("k", i), fmt.Sprint("n", i)
-		if _, err := s.Prepare(ctx, key, parent); err != nil {
+		name := fmt.Sprint("n", i)
+		_, err := s.Prepare(ctx, "k", parent, opts...)
+		if err != nil {
 			b.Fatal(err)
 		}
-		if upper != nil {
-			if err := os.WriteFile(filepath.Join(upper(key), "f"), []byte("x"), 0o644); err != nil {
-				b.Fatal(err)
-			}
+		upper, err := s.UpperDir(ctx, "k")
+		if err == nil {
+			err = os.WriteFile(filepath.Join(upper, "f"), []byte("x"), 0o644)
 		}
-		if err := s.Commit(ctx, name, key); err != nil {
+		if err == nil {
+			err = s.Commit(ctx, name, "k")
+		}
+		if err != nil {
 			b.Fatal(err)
 		}
 		parent = name

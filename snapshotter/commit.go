@@ -15,7 +15,7 @@ import (
 // those of opts. WithParent puts a snapshot that has no parent on top of one.
 //
 // AlreadyExists: name is in use. NotFound: no such key. FailedPrecondition: key
-// is not active, or it was volatile in an earlier run. DataLoss: the disk
+// is not active, or another Commit of it is under way. DataLoss: the disk
 // reported a write error since the snapshot was prepared. InvalidArgument: key
 // has a parent and opts name another. Unmount before Commit: a layer must not
 // change afterwards.
@@ -40,8 +40,12 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 			return fmt.Errorf("commit snapshot %q: %w", key, err)
 		}
 	}
+	adopted := false // by the database, out of memory
 	err = s.store.update(func(tx *storeTx) error {
 		r, err := tx.get(key)
+		if err == nil {
+			err = checkSettled(key, &r)
+		}
 		if err != nil {
 			return err
 		}
@@ -49,8 +53,14 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 			return fmt.Errorf("snapshot %q was replaced meanwhile: %w", key, errdefs.ErrFailedPrecondition)
 		}
 		r.Inodes, r.Size = usage.Inodes, usage.Size
-		return s.seal(tx, name, key, &r, &base)
+		volatile := r.volatile
+		err = s.seal(tx, name, key, &r, &base)
+		adopted = volatile && !r.volatile
+		return err
 	})
+	if adopted {
+		s.store.settle(key, err)
+	}
 	if err != nil {
 		return fmt.Errorf("commit snapshot: %w", err)
 	}
@@ -69,7 +79,7 @@ func (s *Snapshotter) checkCommit(name, key string) (id uint64, err error) {
 		if r.Kind != snapshots.KindActive {
 			return fmt.Errorf("snapshot %q is not active: %w", key, errdefs.ErrFailedPrecondition)
 		}
-		if err := s.checkRun(key, &r); err != nil {
+		if err := checkSettled(key, &r); err != nil {
 			return err
 		}
 		return tx.checkFree(name)
@@ -82,12 +92,17 @@ func (s *Snapshotter) seal(tx *storeTx, name, key string, r *record, base *snaps
 	if err := tx.checkFree(name); err != nil {
 		return err
 	}
+	if r.volatile {
+		if err := s.store.adopt(tx, key, r); err != nil {
+			return err
+		}
+	}
 	if base.Parent != "" && base.Parent != r.Parent {
 		if err := rebase(tx, key, r, base.Parent); err != nil {
 			return err
 		}
 	}
-	r.Kind, r.Run = snapshots.KindCommitted, ""
+	r.Kind = snapshots.KindCommitted
 	r.Created = s.now()
 	r.Updated = r.Created
 	r.setLabels(base.Labels)
@@ -110,8 +125,5 @@ func rebase(tx *storeTx, key string, r *record, parent string) error {
 		return fmt.Errorf("snapshot %q would have %d layers, overlay mounts %d: %w", key, len(stack), MaxLayers, errdefs.ErrOutOfRange)
 	}
 	r.Parent, r.Refs = parent, slices.Clone(stack[:1])
-	if err := tx.putStack(r.ID, stack); err != nil {
-		return err
-	}
-	return tx.link(r.ID, r.Refs)
+	return tx.putLinks(r, stack)
 }

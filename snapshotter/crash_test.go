@@ -117,7 +117,11 @@ func (w *crashWorker) prepare(ctx context.Context, name string) error {
 	if p, q := w.parent(), w.parent(); p != "" && q != "" && w.rng.IntN(3) == 0 {
 		_, err = w.s.Merge(ctx, name, []Span{{Upper: p}, {Upper: q}})
 	} else {
-		_, err = w.s.Prepare(ctx, name, p)
+		var opts []snapshots.Opt
+		if w.rng.IntN(3) == 0 {
+			opts = append(opts, WithVolatile())
+		}
+		_, err = w.s.Prepare(ctx, name, p, opts...)
 	}
 	if errdefs.IsOutOfRange(err) {
 		return nil
@@ -186,7 +190,7 @@ func take(rng *rand.Rand, list *[]string) string {
 func TestSurvivesKill(t *testing.T) {
 	root := t.TempDir()
 	promised := map[string]bool{} // committed, and no removal was begun
-	for run := range 30 {
+	for run := range 20 {
 		killOnce(t, root, run, promised)
 		start := time.Now()
 		s, err := New(root, quick)

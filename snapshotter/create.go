@@ -44,10 +44,12 @@ func (s *Snapshotter) create(ctx context.Context, kind snapshots.Kind, key, pare
 	p := placed{record: record{Kind: kind, Parent: parent, Created: s.now()}}
 	p.record.Updated = p.record.Created
 	p.record.setLabels(base.Labels)
-	if kind == snapshots.KindActive && base.Labels[labelVolatile] != "" && volatileSupported() {
-		p.record.Run = s.layout.run
+	p.record.volatile = base.Labels[labelVolatile] != ""
+	transact := s.store.update
+	if p.record.volatile {
+		transact = s.store.exclude
 	}
-	err = s.store.update(func(tx *storeTx) error { return s.place(tx, key, spans, &p) })
+	err = transact(func(tx *storeTx) error { return s.place(tx, key, spans, &p) })
 	if err != nil {
 		// The number is never given out again by this process, so nobody else
 		// can own these directories. A failed transaction may also have left
@@ -96,16 +98,18 @@ func (s *Snapshotter) place(tx *storeTx, key string, spans []Span, p *placed) er
 			return err
 		}
 	}
-	if err := tx.putStack(p.record.ID, stack); err != nil {
+	p.stack = stack
+	if p.plain, err = isPlain(tx, stack); err != nil {
 		return err
 	}
-	if err := tx.link(p.record.ID, p.record.Refs); err != nil {
+	if p.record.volatile {
+		s.store.volatiles.put(key, *p)
+		return nil
+	}
+	if err := tx.putLinks(&p.record, stack); err != nil {
 		return err
 	}
-	if err := tx.put(key, &p.record); err != nil {
-		return err
-	}
-	return p.load(tx)
+	return tx.put(key, &p.record)
 }
 
 // chain returns a committed snapshot's own layer and all below, the uppermost

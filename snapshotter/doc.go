@@ -28,6 +28,9 @@
 //	              └────── Remove ─────────────────────────▶┘
 //	View ────▶ view ───── Remove ─▶ gone (it has no layer)
 //
+// A volatile snapshot (see WithVolatile) is active, or a view, and in addition
+// ends with the process.
+//
 // Each arrow is one transaction of the database, and in every order of events
 // the directory exists before the record and outlives it. A crash can therefore
 // only leave orphans, and the first Cleanup after a start finds them, while
@@ -46,13 +49,15 @@
 // flushes for each transaction. Config switches off either, at a price that is
 // written there.
 //
-// WithVolatile saves the flushes that overlay does for itself. It is safe here
-// for a reason that does not hold in general: the layer is written out by
-// Commit, through syncfs, which does not ask overlay; this process keeps the
-// file system open from Prepare to Commit, so that no failed write-back goes
-// unreported; and a snapshot that was volatile in an earlier process can only
-// be removed, which is checked by Mounts and Commit and not left to the
-// kernel's mark in the work directory.
+// WithVolatile saves the flushes of everything before Commit: those of the
+// database for a record that nobody needs after a crash, and those that overlay
+// does for itself. The latter is safe here for a reason that does not hold in
+// general. The layer is written out by Commit, through syncfs, which does not
+// ask overlay; this process keeps the file system open from Prepare to Commit,
+// so that no failed write-back goes unreported (and one that is reported fails
+// every layer that was open at the time); and when the process ends, the
+// snapshot is gone with its memory, so nobody can take up a layer of which it
+// is not certain that it was written.
 //
 // # Mounting
 //

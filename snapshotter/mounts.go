@@ -19,12 +19,19 @@ type placed struct {
 
 // load fills in the place of p.record.
 func (p *placed) load(tx *storeTx) (err error) {
-	if p.stack, err = tx.stack(p.record.ID); err != nil || len(p.stack) != 1 {
+	if p.stack, err = tx.stack(p.record.ID); err != nil {
 		return err
 	}
-	below, err := tx.stack(p.stack[0])
-	p.plain = len(below) == 0
+	p.plain, err = isPlain(tx, p.stack)
 	return err
+}
+
+func isPlain(tx *storeTx, stack []uint64) (bool, error) {
+	if len(stack) != 1 {
+		return false, nil
+	}
+	below, err := tx.stack(stack[0])
+	return len(below) == 0, err
 }
 
 // mounts describes how to mount an active snapshot or a view: one mount, which
@@ -49,7 +56,7 @@ func (s *Snapshotter) mounts(p *placed) []mount.Mount {
 	}
 	options = append(options, "lowerdir="+strings.Join(lower, ":"))
 	options = append(options, s.options...)
-	if active && p.record.Run != "" {
+	if active && p.record.volatile && volatileMounts() {
 		options = append(options, "volatile")
 	}
 	return []mount.Mount{{Type: "overlay", Source: "overlay", Options: options}}

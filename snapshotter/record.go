@@ -24,7 +24,9 @@ type record struct {
 	Updated int64             `json:"updated"`
 	Inodes  int64             `json:"inodes,omitempty"` // of a committed layer
 	Size    int64             `json:"size,omitempty"`   // of a committed layer, bytes
-	Run     string            `json:"run,omitempty"`    // volatile: the process that may still use it
+
+	volatile bool // in memory only
+	sealing  bool // volatile, and a Commit is under way
 }
 
 func (r *record) encode() ([]byte, error) { return json.Marshal(r) }

@@ -22,8 +22,11 @@ const cleanupBatch = 256
 // space. NotFound: no such snapshot. FailedPrecondition: others are on top.
 func (s *Snapshotter) Remove(ctx context.Context, key string) error {
 	var id uint64
-	err := s.store.update(func(tx *storeTx) error {
+	err := s.store.change(key, func(tx *storeTx) error {
 		r, err := tx.get(key)
+		if err == nil {
+			err = checkSettled(key, &r)
+		}
 		if err != nil {
 			return err
 		}
@@ -31,10 +34,7 @@ func (s *Snapshotter) Remove(ctx context.Context, key string) error {
 			return fmt.Errorf("snapshot %q is used by others: %w", key, errdefs.ErrFailedPrecondition)
 		}
 		id = r.ID
-		if err := tx.drop(r.ID, r.Refs); err != nil {
-			return err
-		}
-		return tx.forget(key)
+		return tx.remove(key, &r)
 	})
 	if err != nil {
 		return fmt.Errorf("remove snapshot: %w", err)

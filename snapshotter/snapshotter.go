@@ -126,8 +126,11 @@ func (s *Snapshotter) record(key string) (r record, err error) {
 // value removes a label. Other paths fail with InvalidArgument.
 func (s *Snapshotter) Update(_ context.Context, info snapshots.Info, fieldpaths ...string) (snapshots.Info, error) {
 	var updated record
-	err := s.store.update(func(tx *storeTx) error {
+	err := s.store.change(info.Name, func(tx *storeTx) error {
 		r, err := tx.get(info.Name)
+		if err == nil {
+			err = checkSettled(info.Name, &r)
+		}
 		if err != nil {
 			return err
 		}
@@ -173,9 +176,9 @@ func updateLabels(r *record, info snapshots.Info, fieldpaths []string) error {
 func (s *Snapshotter) now() int64 { return s.config.Now().UnixNano() }
 
 // Walk calls fn for every snapshot that matches any of the filters (name,
-// parent, kind, labels."x"), in the order of names. It holds no transaction
-// while fn runs, so fn may call any method; what changes meanwhile may or may
-// not be seen.
+// parent, kind, labels."x"), in the order of names and volatile ones at the end.
+// It holds no transaction while fn runs, so fn may call any method; what changes
+// meanwhile may or may not be seen.
 func (s *Snapshotter) Walk(ctx context.Context, fn snapshots.WalkFunc, filter ...string) error {
 	match, err := filters.ParseAll(filter...)
 	if err != nil {
@@ -195,10 +198,19 @@ func (s *Snapshotter) Walk(ctx context.Context, fn snapshots.WalkFunc, filter ..
 			}
 		}
 		if last == "" {
-			return nil
+			break
 		}
 		after = last
 	}
+	for _, info := range s.store.volatiles.infos() {
+		if !match.Match(filterAdaptor(info)) {
+			continue
+		}
+		if err := fn(ctx, info); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // batch reads up to walkBatch records after a name. last is where to go on
@@ -266,8 +278,10 @@ func (s *Snapshotter) Mounts(_ context.Context, key string) ([]mount.Mount, erro
 	if p.record.Kind == snapshots.KindCommitted {
 		return nil, fmt.Errorf("mount snapshot %q: it is committed, use View: %w", key, errdefs.ErrFailedPrecondition)
 	}
-	if err := s.resume(key, &p.record); err != nil {
-		return nil, err
+	if p.record.volatile {
+		if err := s.layout.remountable(p.record.ID); err != nil {
+			return nil, err
+		}
 	}
 	return s.mounts(&p), nil
 }

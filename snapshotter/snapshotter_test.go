@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -48,8 +50,8 @@ type files map[string]string
 
 func (f files) write(t testing.TB, dir string) {
 	t.Helper()
-	for path, content := range f {
-		full := filepath.Join(dir, path)
+	for _, path := range slices.Sorted(maps.Keys(f)) { // a removal before what replaces it
+		full, content := filepath.Join(dir, path), f[path]
 		var err error
 		switch {
 		case content == "-":

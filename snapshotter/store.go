@@ -35,7 +35,8 @@ type store struct {
 	// fails takes its number back in the database; reusing it while the
 	// failed call still removes its directory would lose a layer. Written
 	// only inside write transactions.
-	lastID uint64
+	lastID    uint64
+	volatiles *volatiles
 }
 
 func openStore(path string, noSync bool) (*store, error) {
@@ -52,7 +53,7 @@ func openStore(path string, noSync bool) (*store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open snapshot database %s: %w", path, err)
 	}
-	s := &store{db: db}
+	s := &store{db: db, volatiles: newVolatiles()}
 	if err := s.init(); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -87,21 +88,59 @@ func (s *store) close() error { return s.db.Close() }
 
 // view runs fn in a read transaction. fn must not start a write transaction.
 func (s *store) view(fn func(*storeTx) error) error {
-	return closedError(s.db.View(func(tx *bolt.Tx) error { return fn(newStoreTx(tx)) }))
+	return closedError(s.db.View(func(tx *bolt.Tx) error { return fn(s.newTx(tx, false)) }))
 }
 
 // update runs fn in the write transaction, of which there is one at a time.
 func (s *store) update(fn func(*storeTx) error) error {
-	return closedError(s.db.Update(func(tx *bolt.Tx) error { return fn(newStoreTx(tx)) }))
+	return closedError(s.db.Update(func(tx *bolt.Tx) error { return fn(s.newTx(tx, true)) }))
 }
 
-// exclude runs fn while no write transaction is open, and writes nothing.
+// exclude runs fn while no other write transaction is open, and writes nothing
+// to the database. Volatile records are changed in it.
 func (s *store) exclude(fn func(*storeTx) error) error {
 	tx, err := s.db.Begin(true)
 	if err != nil {
 		return closedError(err)
 	}
-	return errors.Join(fn(newStoreTx(tx)), tx.Rollback())
+	return errors.Join(fn(s.newTx(tx, false)), tx.Rollback())
+}
+
+// change is update for a key in the database, exclude for a volatile one. If
+// it changes from one to the other in this instant, fn's writes fail.
+func (s *store) change(key string, fn func(*storeTx) error) error {
+	if _, ok := s.volatiles.get(key); ok {
+		return s.exclude(fn)
+	}
+	return s.update(fn)
+}
+
+// adopt begins the commit of a volatile snapshot by writing to the database
+// what it does not know yet. settle must follow.
+func (s *store) adopt(tx *storeTx, key string, r *record) error {
+	// Its number was given out without the database.
+	if tx.snapshots.Sequence() < r.ID {
+		if err := tx.snapshots.SetSequence(r.ID); err != nil {
+			return fmt.Errorf("record snapshot number: %w", err)
+		}
+	}
+	stack, err := tx.stack(r.ID)
+	if err != nil {
+		return err
+	}
+	s.volatiles.setSealing(key, true)
+	r.volatile = false
+	return tx.putLinks(r, stack)
+}
+
+// settle ends the commit of a volatile snapshot according to the outcome of
+// its transaction.
+func (s *store) settle(key string, err error) {
+	if err != nil {
+		s.volatiles.setSealing(key, false)
+		return
+	}
+	s.volatiles.remove(key)
 }
 
 func closedError(err error) error {
@@ -114,11 +153,16 @@ func closedError(err error) error {
 // storeTx is one transaction, with the vocabulary of snapshots.
 type storeTx struct {
 	snapshots, stacks, children, aliases *bolt.Bucket
+
+	volatiles *volatiles
+	lasting   bool // what is written will be committed
 }
 
-func newStoreTx(tx *bolt.Tx) *storeTx {
+func (s *store) newTx(tx *bolt.Tx, lasting bool) *storeTx {
 	top := tx.Bucket(bucketFormat)
 	return &storeTx{
+		volatiles: s.volatiles,
+		lasting:   lasting,
 		snapshots: top.Bucket(bucketSnapshots),
 		stacks:    top.Bucket(bucketStacks),
 		children:  top.Bucket(bucketChildren),
@@ -137,6 +181,9 @@ func number(ids ...uint64) []byte {
 // get returns the record of a name; NotFound if there is none.
 func (t *storeTx) get(key string) (record, error) {
 	b := t.snapshots.Get([]byte(key))
+	if p, ok := t.volatiles.get(key); ok && b == nil {
+		return p.record, nil
+	}
 	if b == nil {
 		return record{}, fmt.Errorf("snapshot %q: %w", key, errdefs.ErrNotFound)
 	}
@@ -149,7 +196,7 @@ func (t *storeTx) checkFree(key string) error {
 	if key == "" || len(key) > maxKey {
 		return fmt.Errorf("snapshot name of %d bytes, allowed are 1 to %d: %w", len(key), maxKey, errdefs.ErrInvalidArgument)
 	}
-	if t.snapshots.Get([]byte(key)) != nil {
+	if _, ok := t.volatiles.get(key); ok || t.snapshots.Get([]byte(key)) != nil {
 		return fmt.Errorf("snapshot %q: %w", key, errdefs.ErrAlreadyExists)
 	}
 	return nil
@@ -157,6 +204,15 @@ func (t *storeTx) checkFree(key string) error {
 
 // put writes the record under a name, new or known.
 func (t *storeTx) put(key string, r *record) error {
+	if r.volatile {
+		p, _ := t.volatiles.get(key)
+		p.record = *r
+		t.volatiles.put(key, p)
+		return nil
+	}
+	if !t.lasting {
+		return fmt.Errorf("snapshot %q was replaced meanwhile: %w", key, errdefs.ErrUnavailable)
+	}
 	b, err := r.encode()
 	if err != nil {
 		return fmt.Errorf("encode record of snapshot %q: %w", key, err)
@@ -188,53 +244,66 @@ func (t *storeTx) forget(key string) error {
 // stack returns the lower layers of a snapshot, the uppermost first.
 func (t *storeTx) stack(id uint64) ([]uint64, error) {
 	b := t.stacks.Get(number(id))
+	if stack, ok := t.volatiles.stack(id); ok && b == nil {
+		return stack, nil
+	}
 	if b == nil {
 		return nil, fmt.Errorf("layer stack of snapshot number %d: %w", id, errdefs.ErrNotFound)
 	}
 	return decodeStack(b)
 }
 
-func (t *storeTx) putStack(id uint64, lower []uint64) error {
-	if err := t.stacks.Put(number(id), encodeStack(lower)); err != nil {
-		return fmt.Errorf("write layer stack: %w", err)
-	}
-	return nil
+// exists reports whether a snapshot has the number.
+func (t *storeTx) exists(id uint64) bool {
+	_, ok := t.volatiles.stack(id)
+	return ok || t.stacks.Get(number(id)) != nil
 }
 
-// exists reports whether a snapshot has the number.
-func (t *storeTx) exists(id uint64) bool { return t.stacks.Get(number(id)) != nil }
-
-// link makes each of refs impossible to remove before child.
-func (t *storeTx) link(child uint64, refs []uint64) error {
-	for _, ref := range refs {
-		if err := t.children.Put(number(ref, child), nil); err != nil {
+// putLinks writes what is below a snapshot, and makes each of its refs
+// impossible to remove before it.
+func (t *storeTx) putLinks(r *record, lower []uint64) error {
+	if err := t.stacks.Put(number(r.ID), encodeStack(lower)); err != nil {
+		return fmt.Errorf("write layer stack: %w", err)
+	}
+	for _, ref := range r.Refs {
+		if err := t.children.Put(number(ref, r.ID), nil); err != nil {
 			return fmt.Errorf("write link to parent: %w", err)
 		}
 	}
 	return nil
 }
 
-// drop deletes what belongs to the number: stack and links to its parents.
-func (t *storeTx) drop(id uint64, refs []uint64) error {
-	for _, ref := range refs {
-		if err := t.children.Delete(number(ref, id)); err != nil {
+// remove deletes a snapshot: name, stack and links to its parents.
+func (t *storeTx) remove(key string, r *record) error {
+	if r.volatile {
+		t.volatiles.remove(key)
+		return nil
+	}
+	if !t.lasting {
+		return fmt.Errorf("snapshot %q was replaced meanwhile: %w", key, errdefs.ErrUnavailable)
+	}
+	for _, ref := range r.Refs {
+		if err := t.children.Delete(number(ref, r.ID)); err != nil {
 			return fmt.Errorf("delete link to parent: %w", err)
 		}
 	}
-	if err := t.stacks.Delete(number(id)); err != nil {
+	if err := t.stacks.Delete(number(r.ID)); err != nil {
 		return fmt.Errorf("delete layer stack: %w", err)
 	}
-	return nil
+	return t.forget(key)
 }
 
 func (t *storeTx) hasChildren(id uint64) bool {
 	k, _ := t.children.Cursor().Seek(number(id))
-	return len(k) == 16 && binary.BigEndian.Uint64(k) == id
+	return len(k) == 16 && binary.BigEndian.Uint64(k) == id || t.volatiles.refers(id)
 }
 
 // nextID gives out a number that no snapshot has or had in this process.
 func (s *store) nextID(t *storeTx) (uint64, error) {
 	id := max(t.snapshots.Sequence(), s.lastID) + 1
+	for t.exists(id) { // never: but the price of being wrong is a layer
+		id++
+	}
 	if err := t.snapshots.SetSequence(id); err != nil {
 		return 0, fmt.Errorf("allocate snapshot number: %w", err)
 	}
@@ -274,10 +343,12 @@ func (t *storeTx) newest(namespace, name string) string {
 		return ""
 	}
 	prefix := aliasPrefix(namespace, name)
-	found := ""
+	found, age := t.volatiles.newest(namespace, name)
 	c := t.aliases.Cursor()
 	for k, v := c.Seek(prefix); len(k) == len(prefix)+8 && string(k[:len(prefix)]) == string(prefix); k, v = c.Next() {
-		found = string(v)
+		if seq := binary.BigEndian.Uint64(k[len(prefix):]); found == "" || seq > age {
+			found, age = string(v), seq
+		}
 	}
 	return found
 }
