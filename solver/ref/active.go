@@ -7,6 +7,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 
 	"github.com/kilnbuild/kiln/differ/layerindex"
@@ -74,11 +75,13 @@ func (s *Store) prepare(ctx context.Context, rec record, parent *Ref) (*Active, 
 		return nil, err
 	}
 	key := activePrefix + rec.ID
-	mounts, err := s.cfg.Snapshotter.Prepare(s.leased(ctx, rec.Lease), key, parentKey)
+	var opts []snapshots.Opt
+	if rec.Kind != kindMutable {
+		opts = s.cfg.LayerOpts
+	}
+	mounts, err := s.cfg.Snapshotter.Prepare(s.leased(ctx, rec.Lease), key, parentKey, opts...)
 	if err != nil {
-		if derr := s.deleteLease(context.WithoutCancel(ctx), rec.Lease); derr != nil {
-			err = fmt.Errorf("%w (and %w)", err, derr)
-		}
+		err = withCleanup(err, s.deleteLease(context.WithoutCancel(ctx), rec.Lease))
 		return nil, fmt.Errorf("prepare layer %s: %w", rec.ID, err)
 	}
 	e := s.newEntry(rec)
@@ -136,7 +139,7 @@ func (a *Active) UpperDir(ctx context.Context) (string, bool) {
 	if s.cfg.Layers == nil {
 		return "", false
 	}
-	dir, err := s.cfg.Layers.LayerDir(s.ctx(ctx), a.key)
+	dir, err := s.cfg.Layers.UpperDir(s.ctx(ctx), a.key)
 	return dir, err == nil && dir != ""
 }
 

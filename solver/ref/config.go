@@ -39,9 +39,22 @@ type Config struct {
 	// DiffID. Without it a conversion compares again, which may give a layer
 	// of another image a new DiffID.
 	Converter LayerConverter
+	// Indexer, optional, makes indexes that nobody made in passing. Without it
+	// they cost an uncompressed blob each.
+	Indexer LayerIndexer
 	// Layers, optional, is what the snapshotter offers beyond containerd's
-	// contract. Without it indexes are kept below Root and a merge copies.
+	// contract. Without it indexes are kept below Root.
 	Layers LayerDirs
+	// Merge, optional, prepares a writable snapshot that stacks spans without
+	// copying, under the lease in ctx, which the spans' snapshots outlive.
+	// Without it Merge and Diff copy.
+	Merge func(ctx context.Context, key string, spans []Span) ([]mount.Mount, error)
+	// Mount, optional, mounts on an existing directory. The default is
+	// mount.All, which fails for very long chains.
+	Mount func(mounts []mount.Mount, target string) error
+	// LayerOpts, optional, are given to the snapshotter for layers that end in
+	// Commit or are thrown away, never for Mutables.
+	LayerOpts []snapshots.Opt
 	// GC, optional, asks containerd's collector to run now. Without it what
 	// was removed is freed whenever the collector runs.
 	GC func(ctx context.Context) error
@@ -106,22 +119,29 @@ type LayerConverter interface {
 }
 
 // LayerDirs is what a snapshotter that keeps each layer in a directory of its
-// own can do beyond containerd's contract. Keys are those of Config.Snapshotter
-// in the namespace of ctx.
+// own can do beyond containerd's contract; kiln's does. Keys are those of
+// Config.Snapshotter in the namespace of ctx.
 type LayerDirs interface {
-	// LayerDir returns the directory that holds the own files of a snapshot,
-	// active or committed; errdefs.ErrNotFound if there is none.
-	LayerDir(ctx context.Context, key string) (string, error)
-	// LayerIndex returns the index stored with a committed snapshot;
+	// UpperDir returns the directory that holds the own files of a snapshot,
+	// active or committed, in overlay's format.
+	UpperDir(ctx context.Context, key string) (string, error)
+	// Index returns the encoded index stored with a snapshot;
 	// errdefs.ErrNotFound if there is none.
-	LayerIndex(ctx context.Context, key string) (*layerindex.Index, error)
-	// SetLayerIndex stores the index of a committed snapshot.
-	SetLayerIndex(ctx context.Context, key string, idx *layerindex.Index) error
-	// MergeLayers makes the committed snapshot name, under the lease in ctx:
-	// the own layers of the snapshots keys, base first, stacked without
-	// copying. The new snapshot keeps alive what it is made of.
-	MergeLayers(ctx context.Context, name string, keys []string) error
+	Index(ctx context.Context, key string) ([]byte, error)
+	// SetIndex stores the encoded index of a snapshot.
+	SetIndex(ctx context.Context, key string, data []byte) error
 }
+
+// LayerIndexer makes the index of a layer without a blob.
+type LayerIndexer interface {
+	// IndexLayer returns the index of what has to be done to lower to get
+	// upper, as CompareLayer does.
+	IndexLayer(ctx context.Context, lower, upper []mount.Mount) (*layerindex.Index, error)
+}
+
+// Span is a run of layers: those of the committed snapshot Upper down to, and
+// without, those of its ancestor Lower; all if Lower is empty.
+type Span struct{ Upper, Lower string }
 
 // LayerProvider brings layers of an image near.
 type LayerProvider interface {
@@ -155,6 +175,9 @@ func (c *Config) validate() error {
 	}
 	if c.NewID == nil {
 		c.NewID = newID
+	}
+	if c.Mount == nil {
+		c.Mount = func(mounts []mount.Mount, target string) error { return mount.All(mounts, target) }
 	}
 	if c.DiskFree == nil {
 		root := c.Root

@@ -173,7 +173,7 @@ func (s *Store) mountAt(ms []mount.Mount) (path string, private bool, err error)
 	if err := os.Mkdir(path, 0o700); err != nil {
 		return "", false, fmt.Errorf("make mount point: %w", err)
 	}
-	if err := mount.All(ms, path); err != nil {
+	if err := s.cfg.Mount(ms, path); err != nil {
 		// Part of the list may be mounted.
 		_ = mount.UnmountAll(path, 0)
 		_ = os.Remove(path)

@@ -60,3 +60,11 @@ type commitOptions struct {
 func WithIndex(idx *layerindex.Index) CommitOption {
 	return func(o *commitOptions) { o.index = idx }
 }
+
+// withOptionalIndex is WithIndex unless there is none.
+func withOptionalIndex(idx *layerindex.Index) []CommitOption {
+	if idx == nil {
+		return nil
+	}
+	return []CommitOption{WithIndex(idx)}
+}

@@ -36,6 +36,8 @@ type Store struct {
 	serial  atomic.Uint64
 	// compares bounds how many blobs are made at once.
 	compares chan struct{}
+	// fetches bounds how many layers are fetched at once.
+	fetches chan struct{}
 
 	indexes *indexCache
 	digests *digestCache
@@ -90,6 +92,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		id:       hex.EncodeToString(sum[:8]),
 		run:      newID()[:12],
 		compares: make(chan struct{}, maxCompares),
+		fetches:  make(chan struct{}, maxFetches),
 		indexes:  newIndexCache(),
 		digests:  newDigestCache(),
 		entries:  map[string]*entry{},
