@@ -49,7 +49,7 @@ func TestRunAll(t *testing.T) {
 			{Input: 1, Dest: "/z", Output: -1, Selector: "/bin", Readonly: true, ContentCache: pb.MountContentCache_ON},
 			{Input: -1, Dest: "/secret", MountType: pb.MountType_SECRET, SecretOpt: &pb.SecretOpt{ID: "s", Uid: 1, Gid: 2, Mode: 0o440, Optional: true}},
 			{Input: -1, Dest: "/plain", MountType: pb.MountType_SECRET, SecretOpt: &pb.SecretOpt{ID: "/plain", Mode: 0o400}},
-			{Input: -1, Dest: "/run/buildkit/ssh_agent.0", MountType: pb.MountType_SSH, SSHOpt: &pb.SSHOpt{ID: "default", Mode: 0o600}},
+			{Input: -1, Dest: "/run/buildkit/ssh_agent.0", MountType: pb.MountType_SSH, SSHOpt: &pb.SSHOpt{Mode: 0o600}},
 			{Input: -1, Dest: "/agent", MountType: pb.MountType_SSH, SSHOpt: &pb.SSHOpt{ID: "a", Uid: 3, Mode: 0o600}},
 		},
 		Network: pb.NetMode_HOST, Security: pb.SecurityMode_INSECURE,

@@ -65,7 +65,7 @@ type Mount struct {
 	// Content chooses the cache key of a Bind.
 	Content ContentCache
 	// ID names a Secret or an SSH agent of the client, or a Cache. Empty
-	// means Dest for Secret and Cache, "default" for SSH.
+	// means Dest for Secret and Cache, the default agent for SSH.
 	ID string
 	// Sharing of a Cache.
 	Sharing Sharing
@@ -121,7 +121,7 @@ func (m Mount) encode(e *encoding, output int64) *pb.Mount {
 		return out
 	case SSH:
 		e.need("exec.mount.ssh")
-		out.SSHOpt = &pb.SSHOpt{ID: or(m.ID, "default"), Uid: m.UID, Gid: m.GID, Mode: m.mode(0o600), Optional: m.Optional}
+		out.SSHOpt = &pb.SSHOpt{ID: m.ID, Uid: m.UID, Gid: m.GID, Mode: m.mode(0o600), Optional: m.Optional}
 		return out
 	case Cache:
 		e.need("exec.mount.cache", "exec.mount.cache.sharing")
