@@ -29,7 +29,7 @@ var _ Dirs = (*Snapshotter)(nil)
 // UpperDir implements Dirs.
 func (s *Snapshotter) UpperDir(ctx context.Context, key string) (path string, err error) {
 	err = s.store.view(func(tx *storeTx) error {
-		_, r, err := resolve(ctx, tx, key)
+		r, err := resolve(ctx, tx, key)
 		if err != nil {
 			return err
 		}
@@ -45,7 +45,7 @@ func (s *Snapshotter) UpperDir(ctx context.Context, key string) (path string, er
 // LowerDirs implements Dirs.
 func (s *Snapshotter) LowerDirs(ctx context.Context, key string) (paths []string, err error) {
 	err = s.store.view(func(tx *storeTx) error {
-		_, r, err := resolve(ctx, tx, key)
+		r, err := resolve(ctx, tx, key)
 		if err != nil {
 			return err
 		}

@@ -38,6 +38,9 @@
 // altogether is harmless: a directory in the way of a reissued number is moved
 // to the trash.
 //
+// A power failure leaves a snapshot that was active with whatever the kernel had
+// written of it, at worst without its directory; it can always be removed.
+//
 // # What durability costs
 //
 // Commit calls syncfs on the root before it writes the record. That is one

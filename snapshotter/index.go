@@ -72,7 +72,7 @@ func (s *Snapshotter) SetIndex(ctx context.Context, key string, data []byte) err
 // layerID resolves a key to the number of its layer; views have none.
 func (s *Snapshotter) layerID(ctx context.Context, key string) (id uint64, err error) {
 	err = s.store.view(func(tx *storeTx) error {
-		_, r, err := resolve(ctx, tx, key)
+		r, err := resolve(ctx, tx, key)
 		if err == nil && r.Kind == snapshots.KindView {
 			err = fmt.Errorf("snapshot %q is a view and has no layer: %w", key, errdefs.ErrFailedPrecondition)
 		}

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -317,6 +319,20 @@ func TestDiskFull(t *testing.T) {
 	verifyClean(t, s)
 	if err := commit(); err != nil {
 		t.Errorf("after making room: %v", err)
+	}
+}
+
+// Without privileges outside its user namespace, the snapshotter does the same.
+func TestInUserNamespace(t *testing.T) {
+	cmd := exec.Command("/proc/self/exe", "-test.v", "-test.run", "^(TestMerge|TestMergeOfMerges|TestVolatile|TestUsage|TestMountBelowLongRoot)$")
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
+		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
+	}
+	out, err := cmd.CombinedOutput()
+	if err != nil || strings.Contains(string(out), "SKIP") || !strings.Contains(string(out), "--- PASS: TestVolatile") {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 

@@ -287,21 +287,14 @@ func (s *Snapshotter) Mounts(_ context.Context, key string) ([]mount.Mount, erro
 }
 
 // resolve finds the record for a key given by code inside the daemon: the name
-// this snapshotter was given, or else the name a client of containerd uses for
-// it in the context's namespace.
-func resolve(ctx context.Context, tx *storeTx, key string) (string, record, error) {
-	r, err := tx.get(key)
-	if err == nil || !errdefs.IsNotFound(err) {
-		return key, r, err
+// that a client of containerd uses in the context's namespace, or else the name
+// that this snapshotter was given. The client's comes first: it is free to call
+// a snapshot what another namespace's one is called here.
+func resolve(ctx context.Context, tx *storeTx, key string) (record, error) {
+	if namespace, ok := namespaces.Namespace(ctx); ok {
+		if name := tx.newest(namespace, key); name != "" {
+			return tx.get(name)
+		}
 	}
-	namespace, ok := namespaces.Namespace(ctx)
-	if !ok {
-		return "", record{}, err
-	}
-	name := tx.newest(namespace, key)
-	if name == "" {
-		return "", record{}, err
-	}
-	r, err = tx.get(name)
-	return name, r, err
+	return tx.get(key)
 }
