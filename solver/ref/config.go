@@ -39,12 +39,13 @@ type Config struct {
 	// DiffID. Without it a conversion compares again, which may give a layer
 	// of another image a new DiffID.
 	Converter LayerConverter
-	// Indexer, optional, makes indexes that nobody made in passing. Without it
-	// they cost an uncompressed blob each.
-	Indexer LayerIndexer
 	// Layers, optional, is what the snapshotter offers beyond containerd's
 	// contract. Without it indexes are kept below Root.
 	Layers LayerDirs
+	// IndexDir, optional, makes the index of a layer from the directory that
+	// Layers.UpperDir tells. Without it, or when it fails, an index that nobody
+	// made in passing costs an uncompressed blob.
+	IndexDir func(ctx context.Context, upperDir string) (*layerindex.Index, error)
 	// Merge, optional, prepares a writable snapshot that stacks spans without
 	// copying, under the lease in ctx, which the spans' snapshots outlive.
 	// Without it Merge and Diff copy.
@@ -130,13 +131,6 @@ type LayerDirs interface {
 	Index(ctx context.Context, key string) ([]byte, error)
 	// SetIndex stores the encoded index of a snapshot.
 	SetIndex(ctx context.Context, key string, data []byte) error
-}
-
-// LayerIndexer makes the index of a layer without a blob.
-type LayerIndexer interface {
-	// IndexLayer returns the index of what has to be done to lower to get
-	// upper, as CompareLayer does.
-	IndexLayer(ctx context.Context, lower, upper []mount.Mount) (*layerindex.Index, error)
 }
 
 // Span is a run of layers: those of the committed snapshot Upper down to, and

@@ -144,13 +144,18 @@ func (s *Store) index(ctx context.Context, e *entry) (*layerIndex, error) {
 
 // makeIndex looks at the layer.
 func (s *Store) makeIndex(ctx context.Context, e *entry) (*layerindex.Index, error) {
-	if s.cfg.Indexer != nil {
-		lower, upper, release, err := s.pair(ctx, e)
-		if err != nil {
-			return nil, err
+	if s.cfg.IndexDir != nil && s.cfg.Layers != nil {
+		dir, err := s.cfg.Layers.UpperDir(s.ctx(ctx), e.snapshot())
+		if err == nil {
+			var idx *layerindex.Index
+			if idx, err = s.cfg.IndexDir(ctx, dir); err == nil {
+				return idx, nil
+			}
 		}
-		defer release()
-		return s.cfg.Indexer.IndexLayer(s.leased(ctx, e.lease), lower, upper)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		log.G(ctx).WithError(err).WithField("ref", e.id).Debug("layer directory cannot be indexed, comparing")
 	}
 	blob, idx, err := s.compare(ctx, e, CompareOptions{Compression: Uncompressed})
 	if err != nil {
