@@ -62,7 +62,7 @@ clean: ## remove what was built here
 
 ##@ Parts of check
 
-GO_FILES = $(shell git ls-files '*.go')
+GO_FILES = $(shell find . -name '*.go' -not -path './.git/*')
 
 .PHONY: fmt-check
 fmt-check: ## gofmt has nothing to change
