@@ -1,0 +1,179 @@
+package listen
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
+	"github.com/coreos/go-systemd/v22/activation"
+)
+
+// Options apply to every address they can apply to.
+type Options struct {
+	// UID and GID own unix sockets made here; nil is the process's own.
+	UID, GID *int
+	// TLS is used on TCP; nil is plain text. On unix sockets it is ignored with a warning.
+	TLS *tls.Config
+	// Inherited returns the sockets that systemd passed in; nil asks the environment.
+	Inherited func() ([]net.Listener, error)
+}
+
+// Open opens all addresses in order. The error matches errdefs.ErrInvalidArgument for an address that cannot be
+// understood.
+func Open(ctx context.Context, addresses []string, opts Options) (listeners []net.Listener, err error) {
+	defer func() {
+		if err != nil {
+			for _, l := range listeners {
+				l.Close()
+			}
+			listeners = nil
+		}
+	}()
+	for _, address := range addresses {
+		opened, err := open(ctx, address, &opts)
+		if err != nil {
+			return listeners, fmt.Errorf("listen on %q: %w", address, err)
+		}
+		listeners = append(listeners, opened...)
+	}
+	return listeners, nil
+}
+
+func open(ctx context.Context, address string, opts *Options) ([]net.Listener, error) {
+	scheme, rest, ok := strings.Cut(address, "://")
+	if !ok {
+		return nil, fmt.Errorf("address has no scheme; write unix:///path, tcp://host:port or fd://: %w", errdefs.ErrInvalidArgument)
+	}
+	switch scheme {
+	case "unix":
+		if opts.TLS != nil {
+			log.G(ctx).Warnf("TLS is not used on %s", address)
+		}
+		l, err := openUnix(ctx, rest, opts)
+		if err != nil {
+			return nil, err
+		}
+		return []net.Listener{l}, nil
+	case "tcp":
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", rest)
+		if err != nil {
+			return nil, err
+		}
+		if opts.TLS == nil {
+			log.G(ctx).Warnf("%s is open to everybody who can reach it: it has no TLS", address)
+			return []net.Listener{l}, nil
+		}
+		return []net.Listener{tls.NewListener(l, opts.TLS)}, nil
+	case "fd":
+		return inherited(rest, opts)
+	default:
+		return nil, fmt.Errorf("unsupported scheme %q; use unix, tcp or fd: %w", scheme, errdefs.ErrInvalidArgument)
+	}
+}
+
+// openUnix makes the socket and its directory. Nobody but the owner can connect before the owner and the mode are set.
+func openUnix(ctx context.Context, path string, opts *Options) (net.Listener, error) {
+	if !filepath.IsAbs(path) {
+		return nil, fmt.Errorf("socket path must be absolute: %w", errdefs.ErrInvalidArgument)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o711); err != nil {
+		return nil, fmt.Errorf("make socket directory: %w", err)
+	}
+	if err := removeStale(ctx, path); err != nil {
+		return nil, err
+	}
+	var config net.ListenConfig
+	config.Control = func(_, _ string, c syscall.RawConn) error {
+		var err error
+		// The mode of the descriptor becomes that of the file, so that there is no moment with another one.
+		if cerr := c.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), 0o600) }); cerr != nil {
+			return cerr
+		}
+		return err
+	}
+	l, err := config.Listen(ctx, "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	uid, gid := os.Getuid(), os.Getgid()
+	if opts.UID != nil {
+		uid = *opts.UID
+	}
+	if opts.GID != nil {
+		gid = *opts.GID
+	}
+	if err = os.Chown(path, uid, gid); err == nil {
+		err = os.Chmod(path, 0o660)
+	}
+	if err != nil {
+		l.Close()
+		return nil, fmt.Errorf("give socket to uid %d, gid %d: %w", uid, gid, err)
+	}
+	return l, nil
+}
+
+// probe is how long a living process may take to accept, which the kernel does for it.
+const probe = time.Second
+
+// removeStale removes what a dead process left at path, and nothing else than a socket.
+func removeStale(ctx context.Context, path string) error {
+	st, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if st.Mode()&fs.ModeSocket == 0 {
+		return fmt.Errorf("there is something else than a socket: %w", errdefs.ErrAlreadyExists)
+	}
+	dialer := net.Dialer{Timeout: probe}
+	conn, err := dialer.DialContext(ctx, "unix", path)
+	if err == nil {
+		conn.Close()
+		return fmt.Errorf("another process serves it: %w", errdefs.ErrAlreadyExists)
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("look for another process: %w", err)
+	}
+	return os.Remove(path)
+}
+
+// inherited returns the sockets from systemd.
+func inherited(rest string, opts *Options) ([]net.Listener, error) {
+	if rest != "" {
+		return nil, fmt.Errorf("fd://%s is unsupported; write fd:// for the sockets that systemd passes: %w", rest, errdefs.ErrInvalidArgument)
+	}
+	get := opts.Inherited
+	if get == nil {
+		get = activation.Listeners
+	}
+	all, err := get()
+	if err != nil {
+		return nil, fmt.Errorf("take sockets from systemd: %w", err)
+	}
+	var listeners []net.Listener
+	for _, l := range all {
+		if l == nil {
+			continue // a descriptor that is no listening socket
+		}
+		if opts.TLS != nil && l.Addr().Network() == "tcp" {
+			l = tls.NewListener(l, opts.TLS)
+		}
+		listeners = append(listeners, l)
+	}
+	if len(listeners) == 0 {
+		return nil, fmt.Errorf("systemd passed no sockets; is the socket unit enabled?: %w", errdefs.ErrNotFound)
+	}
+	return listeners, nil
+}
