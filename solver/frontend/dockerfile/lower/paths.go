@@ -67,7 +67,9 @@ func resolve(parent, p, system string, keepSlash bool) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("removing drive letter: %w", err)
 	}
-	dir = path.Join("/", dir)
+	if !path.IsAbs(dir) {
+		dir = path.Join("/", dir)
+	}
 	if original == "" {
 		return dir, nil
 	}

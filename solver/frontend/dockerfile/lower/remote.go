@@ -1,6 +1,8 @@
 package lower
 
 import (
+	_ "crypto/sha256" // digests of graphs and of ADD --checksum
+	_ "crypto/sha512"
 	"errors"
 	"fmt"
 	"net/url"
