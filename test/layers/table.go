@@ -121,9 +121,10 @@ var Rooms = []Room{
 	{Path: "solver/cache/remote", Row: 4, Reason: reasonSibling},
 	{Path: "solver/frontend", Row: 4, Reason: "the frontend contract knows no frontend"},
 	{Path: "solver/frontend/gateway", Row: 4, Siblings: []string{"solver/frontend"}, Reason: reasonSibling},
-	{Path: "solver/frontend/dockerfile", Row: 4, Only: []string{"solver/frontend", "solver/llb/compose", "solver/pb/llb"},
-		// pb/llb because compose takes settings (network mode, limits, mount
-		// options) in the words of the wire.
+	{Path: "solver/frontend/dockerfile", Row: 4, Only: []string{"solver/frontend", "solver/llb/compose", "solver!", "solver/pb/llb"},
+		// solver for the errors clients tell apart; pb/llb because compose
+		// takes settings (network mode, limits) in the words of the wire. Both
+		// are plain values; the fence below keeps the engine out.
 		Reason: "the Dockerfile frontend must also build as a standalone frontend image"},
 
 	// Row 5: one build, end to end, and who watches it.
