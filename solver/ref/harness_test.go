@@ -368,3 +368,10 @@ func (f *fixture) left() left {
 	l.mounts = len(names)
 	return l
 }
+
+func wantFile(t *testing.T, dir, name string) {
+	t.Helper()
+	if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+		t.Error(err)
+	}
+}
