@@ -69,6 +69,8 @@ type Change struct {
 	dir  int // handle of the upper directory that holds the file
 	name string
 	stat inode.Stat
+	// socketBefore says that the lower file is a socket, which no layer holds.
+	socketBefore bool
 }
 
 // IsDir reports whether the upper file is a directory.
@@ -156,6 +158,7 @@ func (w *walker) visit(c *Change, low *overlay.Stack, whole bool) error {
 		return nil
 	case below:
 		c.Kind = Modify
+		c.socketBefore = hit.Stat.Mode&unix.S_IFMT == unix.S_IFSOCK
 		same, err := w.same(c, hit)
 		if err != nil {
 			return fmt.Errorf("compare %s: %w", c.Path, err)
@@ -245,9 +248,12 @@ func (w *walker) same(c *Change, hit overlay.Hit) (bool, error) {
 	if a.Size != b.Size || a.Mtim.Sec != b.Mtim.Sec {
 		return false, nil
 	}
-	if a.Mtim.Nsec != 0 || b.Mtim.Nsec != 0 {
+	rounded := a.Mtim.Nsec == 0 && b.Mtim.Nsec == 0
+	if a.Mtim.Nsec != b.Mtim.Nsec || !rounded && !w.layered {
 		return a.Mtim.Nsec == b.Mtim.Nsec, nil
 	}
+	// In a layer directory equal times are rare enough to be looked into: a
+	// tool may have rewritten the file and put its time back.
 	return w.sameBytes(c, hit)
 }
 

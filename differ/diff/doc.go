@@ -4,7 +4,9 @@
 // Promise: the tar of a pair of trees is a function of the trees, byte for byte:
 // entries are sorted, numbers are canonical, names of users, access times and
 // sub-second times are left out. It is the same tar that containerd's walking
-// differ writes, so layers keep their digests whichever of them made them.
+// differ writes, so layers keep their digests whichever of them made them, but
+// for two cases in which that one loses a change: a socket in place of a file,
+// and new bytes under an unchanged size and time.
 //
 // # Vocabulary
 //
@@ -16,8 +18,9 @@
 // A Change is a path that was added, modified or deleted. Directories on the
 // way to a change are part of the layer even if nothing about them changed. A
 // file is unmodified if type, mode, owner, device, capabilities, size and
-// modification time are equal; when a time was rounded to seconds the bytes (or
-// the link target) decide.
+// modification time are equal; when a time was rounded to seconds, or the file
+// sits in the upper directory of a layered pair, so that somebody had it open
+// for writing, the bytes (or the link target) decide.
 //
 // # Lifecycle and concurrency
 //

@@ -116,7 +116,12 @@ func (l *layerWriter) change(c *Change) error {
 	case c.Kind == Delete:
 		return l.whiteout(c.Path)
 	case c.stat.Mode&unix.S_IFMT == unix.S_IFSOCK:
-		return nil // a tar has no type for sockets
+		// A tar has no type for sockets. What a socket replaced is gone, though:
+		// other differs forget that and let it come back.
+		if c.Kind == Modify && !c.socketBefore {
+			return l.whiteout(c.Path)
+		}
+		return nil
 	case c.IsDir():
 		l.dirs = append(l.dirs, *c)
 		if c.Kind == Unmodified {

@@ -1,0 +1,247 @@
+package differ
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/diff"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/pkg/epoch"
+	"github.com/containerd/containerd/v2/pkg/labels"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
+	"github.com/kilnbuild/kiln/differ/compress"
+	differdiff "github.com/kilnbuild/kiln/differ/diff"
+	"github.com/kilnbuild/kiln/differ/internal/overlay"
+	"github.com/kilnbuild/kiln/differ/layerindex"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// blobBuffer joins the small writes of tar headers before they are hashed.
+const blobBuffer = 256 << 10
+
+// Layer is the result of a comparison.
+type Layer struct {
+	// Descriptor names the stored blob. It has no annotations.
+	Descriptor ocispec.Descriptor
+	// DiffID is the digest of the uncompressed tar.
+	DiffID digest.Digest
+	// Index describes the layer's files.
+	Index *layerindex.Index
+}
+
+// CompareOptions tune CompareLayer. The zero value makes an OCI gzip layer.
+type CompareOptions struct {
+	// MediaType is the format of the blob; empty means OCI tar+gzip.
+	MediaType string
+	// Level is the compression level; nil means that of the Config.
+	Level *int
+	// Diff carries containerd's options; a media type in it counts if MediaType
+	// is empty.
+	Diff []diff.Opt
+}
+
+// Compare implements diff.Comparer: it stores the difference of the mounts and
+// returns the blob's descriptor. See CompareLayer.
+func (d *Differ) Compare(ctx context.Context, lower, upper []mount.Mount, opts ...diff.Opt) (ocispec.Descriptor, error) {
+	layer, err := d.CompareLayer(ctx, lower, upper, CompareOptions{Diff: opts})
+	return layer.Descriptor, err
+}
+
+// CompareLayer stores the difference of the mounts as a blob with the label
+// containerd.io/uncompressed and returns all that was learnt on the way. A media
+// type that cannot be written is errdefs.ErrNotImplemented, a custom compressor
+// without media type errdefs.ErrInvalidArgument.
+func (d *Differ) CompareLayer(ctx context.Context, lower, upper []mount.Mount, opts CompareOptions) (Layer, error) {
+	job, err := d.newComparison(ctx, opts)
+	if err != nil {
+		return Layer{}, err
+	}
+	low, okLow := overlay.ParseView(lower)
+	up, okUp := overlay.ParseView(upper)
+	if okLow && okUp {
+		if dir, ok := overlay.Delta(low, up); ok {
+			attrs := up.Attrs
+			if !up.Overlay {
+				attrs = low.Attrs
+			}
+			layer, err := job.store(ctx, differdiff.Pair{
+				Upper:     dir,
+				Lower:     low.Dirs,
+				Layered:   true,
+				UserXattr: attrs == overlay.UserAttrs,
+			})
+			if !errors.Is(err, overlay.ErrNeedsMount) {
+				return layer, err
+			}
+			log.G(ctx).WithField("dir", dir).Debug("layer needs a mount to be compared")
+		}
+	}
+	return job.storeMounted(ctx, lower, upper)
+}
+
+// comparison is one call of CompareLayer with its options resolved.
+type comparison struct {
+	differ    *Differ
+	config    diff.Config
+	algorithm compress.Algorithm
+	level     *int
+}
+
+// newComparison checks the options.
+func (d *Differ) newComparison(ctx context.Context, opts CompareOptions) (*comparison, error) {
+	c := &comparison{differ: d, level: opts.Level}
+	for _, o := range opts.Diff {
+		if err := o(&c.config); err != nil {
+			return nil, fmt.Errorf("apply diff option: %w", err)
+		}
+	}
+	if opts.MediaType != "" {
+		c.config.MediaType = opts.MediaType
+	}
+	if c.config.SourceDateEpoch == nil {
+		c.config.SourceDateEpoch = epoch.FromContext(ctx)
+	}
+	if c.config.Compressor != nil {
+		if c.config.MediaType == "" {
+			return nil, fmt.Errorf("a custom compressor needs a media type: %w", errdefs.ErrInvalidArgument)
+		}
+		return c, nil
+	}
+	if c.config.MediaType == "" {
+		c.config.MediaType = ocispec.MediaTypeImageLayerGzip
+	}
+	var err error
+	if c.algorithm, err = algorithmOf(c.config.MediaType); err != nil {
+		return nil, err
+	}
+	if c.level == nil {
+		switch c.algorithm {
+		case compress.Gzip:
+			c.level = d.config.GzipLevel
+		case compress.Zstd:
+			c.level = d.config.ZstdLevel
+		}
+	}
+	return c, nil
+}
+
+// storeMounted compares through temporary mounts.
+func (c *comparison) storeMounted(ctx context.Context, lower, upper []mount.Mount) (Layer, error) {
+	var layer Layer
+	err := withMount(ctx, c.differ.config.Mounts, lower, true, func(lowerRoot string) error {
+		return withMount(ctx, c.differ.config.Mounts, upper, true, func(upperRoot string) error {
+			pair := differdiff.Pair{Upper: upperRoot}
+			if lowerRoot != "" {
+				pair.Lower = []string{lowerRoot}
+			}
+			var err error
+			layer, err = c.store(ctx, pair)
+			return err
+		})
+	})
+	return layer, err
+}
+
+// store writes the layer of a pair into the content store. On any error the
+// upload is dropped, unless the caller named it and may want to look at it.
+func (c *comparison) store(ctx context.Context, pair differdiff.Pair) (_ Layer, err error) {
+	ref := c.config.Reference
+	if ref == "" {
+		ref = "kiln-layer-" + rand.Text()
+	}
+	cw, err := content.OpenWriter(ctx, c.differ.store,
+		content.WithRef(ref),
+		content.WithDescriptor(ocispec.Descriptor{MediaType: c.config.MediaType}))
+	if err != nil {
+		return Layer{}, fmt.Errorf("open blob writer: %w", err)
+	}
+	defer func() {
+		cw.Close()
+		if err == nil || c.config.Reference != "" {
+			return
+		}
+		if abortErr := c.differ.store.Abort(context.WithoutCancel(ctx), ref); abortErr != nil && !errdefs.IsNotFound(abortErr) {
+			log.G(ctx).WithError(abortErr).WithField("ref", ref).Warn("cannot drop the upload of a failed comparison")
+		}
+	}()
+	if c.config.Reference != "" {
+		// A named upload may hold the bytes of an attempt that was interrupted.
+		if err := cw.Truncate(0); err != nil {
+			return Layer{}, fmt.Errorf("restart blob: %w", err)
+		}
+	}
+	layer, err := c.write(ctx, cw, pair)
+	if err != nil {
+		return Layer{}, err
+	}
+	return layer, c.commit(ctx, cw, &layer)
+}
+
+// write sends the tar through hash and compressor in one pass.
+func (c *comparison) write(ctx context.Context, cw content.Writer, pair differdiff.Pair) (Layer, error) {
+	compressor, err := c.compressor(cw)
+	if err != nil {
+		return Layer{}, fmt.Errorf("start compression: %w", err)
+	}
+	sum := sha256.New()
+	tar := bufio.NewWriterSize(io.MultiWriter(sum, compressor), blobBuffer)
+	index, err := differdiff.Write(ctx, tar, pair, differdiff.Options{
+		Epoch:      c.config.SourceDateEpoch,
+		UserXattrs: c.differ.config.UserXattrs,
+	})
+	if err == nil {
+		err = tar.Flush()
+	}
+	// The compressor is closed even after an error, it may own goroutines.
+	if closeErr := compressor.Close(); err == nil && closeErr != nil {
+		err = fmt.Errorf("finish compression: %w", closeErr)
+	}
+	if err != nil {
+		return Layer{}, err
+	}
+	return Layer{DiffID: digest.NewDigest(digest.SHA256, sum), Index: index}, nil
+}
+
+// compressor returns the caller's or kiln's own.
+func (c *comparison) compressor(w io.Writer) (io.WriteCloser, error) {
+	if c.config.Compressor != nil {
+		return c.config.Compressor(w, c.config.MediaType)
+	}
+	return compress.NewWriter(w, c.algorithm, compress.Options{Level: c.level})
+}
+
+// commit makes the blob visible with its labels. The same layer may be there
+// already, made by an earlier build; then only a missing label is added.
+func (c *comparison) commit(ctx context.Context, cw content.Writer, layer *Layer) error {
+	set := maps.Clone(c.config.Labels)
+	if set == nil {
+		set = map[string]string{}
+	}
+	set[labels.LabelUncompressed] = layer.DiffID.String()
+	dgst := cw.Digest()
+	err := cw.Commit(ctx, 0, dgst, content.WithLabels(set))
+	if err != nil && !errdefs.IsAlreadyExists(err) {
+		return fmt.Errorf("commit blob %s: %w", dgst, err)
+	}
+	info, err := c.differ.store.Info(ctx, dgst)
+	if err != nil {
+		return fmt.Errorf("stat blob %s: %w", dgst, err)
+	}
+	if info.Labels[labels.LabelUncompressed] == "" {
+		info.Labels = set
+		if _, err := c.differ.store.Update(ctx, info, "labels."+labels.LabelUncompressed); err != nil {
+			return fmt.Errorf("label blob %s: %w", dgst, err)
+		}
+	}
+	layer.Descriptor = ocispec.Descriptor{MediaType: c.config.MediaType, Digest: dgst, Size: info.Size}
+	return nil
+}
