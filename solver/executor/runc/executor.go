@@ -1,0 +1,293 @@
+package runc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+	gorunc "github.com/containerd/go-runc"
+	"golang.org/x/sys/unix"
+
+	"github.com/kilnbuild/kiln/solver/executor"
+)
+
+// Config is what the executor needs.
+type Config struct {
+	// Root is a directory of the executor's own, for bundles and runtime
+	// state.
+	Root string
+	// Runtime is the runtime's path or name; empty picks the first found of
+	// buildkit-runc, runc and crun.
+	Runtime string
+	// DNS replaces what the host's resolv.conf says.
+	DNS DNS
+	// CgroupParent is used where a container names none.
+	CgroupParent string
+}
+
+// DNS is the content of resolv.conf; empty fields are taken from the host.
+type DNS struct {
+	Nameservers, Search, Options []string
+}
+
+// runtimes are tried in order.
+var runtimes = []string{"buildkit-runc", "runc", "crun"}
+
+// ErrNoRuntime says that no OCI runtime is installed, and how to get one.
+var ErrNoRuntime = errors.New("no OCI runtime found in PATH (looked for buildkit-runc, runc and crun): " +
+	"install one, for example with \"apt-get install runc\" or \"dnf install runc\", or name its path in the configuration (worker.oci.binary)")
+
+// Executor runs containers.
+type Executor struct {
+	cfg     Config
+	runtime *gorunc.Runc
+	isCrun  bool
+
+	mu      sync.Mutex
+	running map[string]*container
+}
+
+// New finds the runtime and removes what an earlier process left.
+func New(ctx context.Context, cfg Config) (*Executor, error) {
+	path, err := findRuntime(cfg.Runtime)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(cfg.Root, 0o711); err != nil {
+		return nil, fmt.Errorf("create executor directory: %w", err)
+	}
+	e := &Executor{
+		cfg: cfg, isCrun: filepath.Base(path) == "crun", running: map[string]*container{},
+		runtime: &gorunc.Runc{
+			Command: path, Root: filepath.Join(cfg.Root, "state"), LogFormat: gorunc.JSON,
+			PdeathSignal: unix.SIGKILL, Setpgid: true,
+		},
+	}
+	if err := e.sweep(ctx); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+func findRuntime(name string) (string, error) {
+	if name != "" {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			return "", fmt.Errorf("OCI runtime %q: %w", name, err)
+		}
+		return path, nil
+	}
+	for _, r := range runtimes {
+		if path, err := exec.LookPath(r); err == nil {
+			return path, nil
+		}
+	}
+	return "", ErrNoRuntime
+}
+
+// Runtime returns the runtime's path.
+func (e *Executor) Runtime() string { return e.runtime.Command }
+
+// container is one container while it runs.
+type container struct {
+	bundle  *bundle
+	started chan struct{}
+	ended   chan struct{}
+}
+
+// Run runs a container to its end.
+func (e *Executor) Run(ctx context.Context, id string, c executor.Container, started chan<- struct{}) (err error) {
+	if err := checkID(id); err != nil {
+		return err
+	}
+	ct := &container{started: make(chan struct{}), ended: make(chan struct{})}
+	e.mu.Lock()
+	if e.running[id] != nil {
+		e.mu.Unlock()
+		return fmt.Errorf("container %s: %w", id, errdefs.ErrAlreadyExists)
+	}
+	e.running[id] = ct
+	e.mu.Unlock()
+	defer func() {
+		e.mu.Lock()
+		delete(e.running, id)
+		e.mu.Unlock()
+		close(ct.ended)
+	}()
+	b, err := e.prepare(ctx, id, &c)
+	if err != nil {
+		return errors.Join(err, closeIO(&c.Process))
+	}
+	ct.bundle = b
+	defer func() { err = errors.Join(err, b.remove()) }()
+	return e.runBundle(ctx, ct, &c, started)
+}
+
+// checkID refuses ids that are more than a name: they become paths.
+func checkID(id string) error {
+	if id == "" || id != filepath.Base(id) || id == "." || id == ".." || len(id) > 128 {
+		return fmt.Errorf("container id %q: %w", id, errdefs.ErrInvalidArgument)
+	}
+	return nil
+}
+
+// killWait is how long a killed container may take to end before it is killed
+// again.
+const killWait = 5 * time.Second
+
+// runBundle starts the runtime and waits for it, killing the container when
+// ctx ends.
+func (e *Executor) runBundle(ctx context.Context, ct *container, c *executor.Container, started chan<- struct{}) error {
+	stdio, err := newStdio(&c.Process)
+	if err != nil {
+		return err
+	}
+	defer stdio.Close()
+	pid := make(chan int, 1)
+	opts := &gorunc.CreateOpts{IO: stdio, NoNewKeyring: true, Started: pid, ConsoleSocket: stdio.console()}
+	done := make(chan struct{})
+	go func() {
+		if _, ok := <-pid; !ok {
+			return
+		}
+		close(ct.started)
+		if started != nil {
+			close(started)
+		}
+		e.attend(ctx, ct.bundle.id, &c.Process, stdio, done)
+	}()
+	rt := *e.runtime
+	rt.Log = ct.bundle.log()
+	// The runtime itself must not be killed with ctx: it cleans up.
+	status, err := rt.Run(context.WithoutCancel(ctx), ct.bundle.id, ct.bundle.dir, opts)
+	close(done)
+	stdio.drain()
+	return e.verdict(ctx, ct.bundle, &c.Process, status, err)
+}
+
+// attend passes on signals, and kills the container when ctx ends.
+func (e *Executor) attend(ctx context.Context, id string, p *executor.Process, stdio *stdio, done <-chan struct{}) {
+	bg := context.WithoutCancel(ctx)
+	for {
+		select {
+		case <-done:
+			return
+		case size, ok := <-p.Resize:
+			if !ok {
+				p.Resize = nil
+				continue
+			}
+			stdio.resize(size)
+		case sig, ok := <-p.Signal:
+			if !ok {
+				p.Signal = nil
+				continue
+			}
+			_ = e.runtime.Kill(bg, id, sig, nil)
+		case <-ctx.Done():
+			e.kill(bg, id, done)
+			return
+		}
+	}
+}
+
+// kill kills until the container has ended. The first tries may come before
+// the container exists.
+func (e *Executor) kill(ctx context.Context, id string, done <-chan struct{}) {
+	wait := 20 * time.Millisecond
+	for {
+		_ = e.runtime.Kill(ctx, id, int(unix.SIGKILL), nil)
+		select {
+		case <-done:
+			return
+		case <-time.After(wait):
+			wait = min(wait*2, killWait)
+		}
+	}
+}
+
+// Exec runs another process in a running container.
+func (e *Executor) Exec(ctx context.Context, id string, p executor.Process) error {
+	e.mu.Lock()
+	ct := e.running[id]
+	e.mu.Unlock()
+	if ct == nil {
+		return errors.Join(fmt.Errorf("container %s: %w", id, errdefs.ErrNotFound), closeIO(&p))
+	}
+	select {
+	case <-ct.started:
+	case <-ct.ended:
+		return errors.Join(fmt.Errorf("container %s has ended: %w", id, errdefs.ErrNotFound), closeIO(&p))
+	case <-ctx.Done():
+		return errors.Join(context.Cause(ctx), closeIO(&p))
+	}
+	process, err := ct.bundle.process(&p)
+	if err != nil {
+		return errors.Join(err, closeIO(&p))
+	}
+	stdio, err := newStdio(&p)
+	if err != nil {
+		return err
+	}
+	defer stdio.Close()
+	done := make(chan struct{})
+	pid := make(chan int, 1)
+	go func() {
+		n, ok := <-pid
+		if !ok {
+			return
+		}
+		e.attendExec(ctx, n, &p, stdio, done)
+	}()
+	err = e.runtime.Exec(context.WithoutCancel(ctx), id, *process, &gorunc.ExecOpts{IO: stdio, Started: pid, ConsoleSocket: stdio.console()})
+	close(done)
+	stdio.drain()
+	status := 0
+	var exit *gorunc.ExitError
+	if errors.As(err, &exit) {
+		status, err = exit.Status, nil
+	}
+	return e.verdict(ctx, ct.bundle, &p, status, err)
+}
+
+// attendExec is attend for a process that is not the container's first: the
+// runtime's process passes signals on to it.
+func (e *Executor) attendExec(ctx context.Context, pid int, p *executor.Process, stdio *stdio, done <-chan struct{}) {
+	for {
+		select {
+		case <-done:
+			return
+		case size, ok := <-p.Resize:
+			if !ok {
+				p.Resize = nil
+				continue
+			}
+			stdio.resize(size)
+		case sig, ok := <-p.Signal:
+			if !ok {
+				p.Signal = nil
+				continue
+			}
+			_ = unix.Kill(pid, unix.Signal(sig))
+		case <-ctx.Done():
+			_ = unix.Kill(-pid, unix.SIGKILL)
+			return
+		}
+	}
+}
+
+// writeConfig stores the OCI configuration of a bundle.
+func writeConfig(path string, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, data, 0o600)
+}
