@@ -39,13 +39,13 @@
 //
 // # Flights
 //
-//	        first ticket            value
-//	 idle ───────────────► running ───────► done
-//	  ▲ ▲                   │ ▲  │ error
-//	  │ └── canceled error ─┘ │  └────────► failed ──► idle
-//	  │      last ticket left │ somebody         (a new job)
-//	  │              ▼        │ came back
-//	  └────────── unwinding ──┘      any ──► closed
+//	       first ticket            value
+//	idle ───────────────► running ───────► done
+//	 ▲ ▲                   │ ▲  │ error
+//	 │ └── canceled error ─┘ │  └────────► failed ──► idle
+//	 │      last ticket left │ somebody         (a new job)
+//	 │              ▼        │ came back
+//	 └────────── unwinding ──┘      any ──► closed
 //
 // Errors are memoised for the jobs that were attached when they happened; a job
 // that attaches later makes failed stages idle. Cancellations are never

@@ -297,14 +297,22 @@ func (tr *trial) one(ctx context.Context, j *Job, infos []*vertexInfo, epoch int
 	if impatient {
 		wait := time.Duration(tr.dice.float() * float64(2*time.Millisecond))
 		closing := tr.chance(30)
-		timer := time.AfterFunc(wait, func() {
-			if closing {
-				j.Close(ctx)
-			} else {
+		done, over := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(over)
+			select {
+			case <-done:
+			case <-time.After(wait):
+				if closing {
+					j.Close(ctx)
+				}
 				cancel()
 			}
-		})
-		defer timer.Stop()
+		}()
+		defer func() {
+			close(done)
+			<-over
+		}()
 	}
 	built, err := j.Build(bctx, edge)
 	switch {
