@@ -8,7 +8,7 @@
 // # Vocabulary
 //
 // The root directory holds what lasts: meta.db and its safe point record (package safebolt), content/, snapshots/,
-// introspection/uuid and kilnd.lock. The state directory holds the socket. A backend is a store below the metadata
+// introspection/uuid and kilnd.lock. The state directory holds the socket and a lock of its own. A backend is a store below the metadata
 // layer, which knows files but neither namespaces nor leases. A barrier is the wait for a safe point before a backend
 // destroys a file.
 //

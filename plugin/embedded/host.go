@@ -68,7 +68,7 @@ type Host struct {
 	server  *server
 	meta    *metadata.DB
 	backend snapshots.Snapshotter
-	lock    *os.File
+	locks   []*os.File
 }
 
 // Open takes the root directory and opens everything in it. ctx bounds the opening; its values (the logger) are kept.
@@ -88,9 +88,12 @@ func (h *Host) open(ctx context.Context, cfg *Config) error {
 	if err := makeDirectories(cfg); err != nil {
 		return err
 	}
-	var err error
-	if h.lock, err = lockRoot(cfg.Root); err != nil {
-		return err
+	for _, dir := range []string{cfg.Root, cfg.State} {
+		f, err := lock(dir)
+		if err != nil {
+			return err
+		}
+		h.locks = append(h.locks, f)
 	}
 	blobs, err := local.NewStore(filepath.Join(cfg.Root, "content"))
 	if err != nil {
@@ -169,8 +172,8 @@ func (h *Host) Close(ctx context.Context) error {
 	if h.backend != nil {
 		errs = append(errs, h.backend.Close())
 	}
-	if h.lock != nil {
-		errs = append(errs, h.lock.Close())
+	for _, f := range h.locks {
+		errs = append(errs, f.Close())
 	}
 	return errors.Join(errs...)
 }

@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockRoot takes the lock that makes one process the owner of the root directory. The kernel gives the lock back when
-// the process ends, however it ends, so a lock file that is merely there means nothing. Closing the file unlocks.
-func lockRoot(root string) (*os.File, error) {
-	path := filepath.Join(root, "kilnd.lock")
+// lock takes the lock that makes one process the owner of a directory. The kernel gives the lock back when the process
+// ends, however it ends, so a lock file that is merely there means nothing. Closing the file unlocks.
+func lock(dir string) (*os.File, error) {
+	path := filepath.Join(dir, "kilnd.lock")
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("could not lock %s: %w", path, err)

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	name := programName(os.Args[0])
+	// File modes of build contexts are set exactly as clients send them.
+	syscall.Umask(0)
+	if err := command(name).ExecuteContext(context.Background()); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+		os.Exit(1)
+	}
+}
+
+// programName is the name to answer under: buildkitd where that is the file's name, kilnd everywhere else.
+func programName(arg0 string) string {
+	if filepath.Base(arg0) == "buildkitd" {
+		return "buildkitd"
+	}
+	return "kilnd"
+}
+
+// command is the whole command line.
+func command(name string) *cobra.Command {
+	flags := &Flags{}
+	showVersion := false
+	cmd := &cobra.Command{
+		Use:           name,
+		Short:         "build container images inside containerd",
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if showVersion {
+				fmt.Fprintln(cmd.OutOrStdout(), versionLine(name))
+				return nil
+			}
+			settings, err := flags.Settings(cmd.Context(), cmd.Flags(), DefaultPaths(name))
+			if err != nil {
+				return err
+			}
+			signals := make(chan os.Signal, 3)
+			signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+			defer signal.Stop(signals)
+			stop := watchSignals(cmd.Context(), signals, os.Exit)
+			defer stop.end()
+			return run(stop, settings)
+		},
+	}
+	flags.register(cmd.Flags(), name)
+	cmd.Flags().BoolVarP(&showVersion, "version", "v", false, "print the version and exit")
+	return cmd
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"github.com/containerd/log"
+	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection"
+
+	"github.com/kilnbuild/kiln/cmd/kilnd/listen"
+	"github.com/kilnbuild/kiln/plugin/embedded"
+)
+
+// maxMessage is the limit that every client of the protocol expects, either way.
+const maxMessage = 16 << 20
+
+// gracePeriod is how long calls may take to end after the first signal.
+const gracePeriod = 10 * time.Second
+
+// run serves until a signal or a failure, then closes everything in the reverse order.
+func run(stop *stopping, s *Settings) (err error) {
+	if err := os.MkdirAll(s.Root, 0o700); err != nil {
+		return fmt.Errorf("make root directory: %w", err)
+	}
+	// Listeners come before the state: clients of a socket unit wait in its queue.
+	tlsConfig, err := listen.ServerTLS(s.GRPC.TLS.Cert, s.GRPC.TLS.Key, s.GRPC.TLS.CA)
+	if err != nil {
+		return err
+	}
+	listeners, err := listen.Open(stop.run, s.GRPC.Address, listen.Options{UID: s.GRPC.UID, GID: s.GRPC.GID, TLS: tlsConfig})
+	if err != nil {
+		return err
+	}
+	defer closeListeners(listeners)
+
+	host, err := embedded.Open(stop.run, embedded.Config{Root: s.Root, State: s.State, Namespace: s.Namespace})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		grace, cancel := context.WithTimeout(stop.shutdown, gracePeriod)
+		defer cancel()
+		err = errors.Join(err, host.Close(grace), context.Cause(stop.shutdown))
+	}()
+	if s.GRPC.DebugAddress != "" {
+		if err := serveDebug(stop.run, s.GRPC.DebugAddress); err != nil {
+			return err
+		}
+	}
+	if s.ServeContainerd {
+		path, err := host.Serve(stop.run)
+		if err != nil {
+			return err
+		}
+		log.G(stop.run).Debugf("containerd's services are on %s", path)
+	}
+	server, checks := newServer()
+	return serve(stop, server, checks, listeners)
+}
+
+// newServer makes the gRPC server with what every listener has.
+func newServer() (*grpc.Server, *health.Server) {
+	server := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage))
+	checks := health.NewServer()
+	healthpb.RegisterHealthServer(server, checks)
+	reflection.Register(server)
+	return server, checks
+}
+
+// serve runs the server on all listeners until the first signal.
+func serve(stop *stopping, server *grpc.Server, checks *health.Server, listeners []net.Listener) error {
+	group, ctx := errgroup.WithContext(stop.run)
+	for _, l := range listeners {
+		group.Go(func() error {
+			if err := server.Serve(l); err != nil {
+				return fmt.Errorf("serve %s: %w", l.Addr(), err)
+			}
+			return nil
+		})
+		log.G(ctx).Infof("serving %s", l.Addr())
+	}
+	notify(ctx, daemon.SdNotifyReady)
+	group.Go(func() error {
+		<-ctx.Done()
+		notify(ctx, daemon.SdNotifyStopping)
+		checks.Shutdown()
+		cut, cancel := context.WithTimeout(stop.shutdown, gracePeriod)
+		defer cancel()
+		defer context.AfterFunc(cut, server.Stop)()
+		server.GracefulStop()
+		return nil
+	})
+	return group.Wait()
+}
+
+// notify tells the service manager, if there is one.
+func notify(ctx context.Context, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.G(ctx).WithError(err).Warn("service manager could not be told")
+	}
+}
+
+func closeListeners(listeners []net.Listener) {
+	for _, l := range listeners {
+		l.Close()
+	}
+}

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"fmt"
+	"runtime/debug"
+)
+
+// Set by the linker; a build without it says what Go recorded.
+var (
+	version  = ""
+	revision = ""
+)
+
+const modulePath = "github.com/kilnbuild/kiln"
+
+// versionLine has four fields, the third of which clients read as the version.
+func versionLine(name string) string {
+	v, r := version, revision
+	if info, ok := debug.ReadBuildInfo(); ok {
+		if v == "" && info.Main.Version != "(devel)" {
+			v = info.Main.Version
+		}
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" && r == "" {
+				r = s.Value
+			}
+		}
+	}
+	if v == "" {
+		v = "v0.0.0+unknown"
+	}
+	if r == "" {
+		r = "unknown"
+	}
+	return fmt.Sprintf("%s %s %s %s", name, modulePath, v, r)
+}
