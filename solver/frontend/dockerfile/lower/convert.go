@@ -53,6 +53,7 @@ type conversion struct {
 	// args are the global arguments, declared the names that the file gives them.
 	args     *environ
 	declared []string
+	inputs   inputs
 
 	stages []*stage
 	byName map[string]*stage
@@ -88,6 +89,7 @@ func newConversion(file *instruction.File, resolver Resolver, opt Options) *conv
 // run goes through the phases that doc.go tells of, up to the finished plan.
 func (c *conversion) run(ctx context.Context) (*stage, error) {
 	c.checkDefaults()
+	c.inputs = newInputs()
 	var err error
 	if c.args, c.declared, err = c.globalArgs(c.opt.BuildArgs); err != nil {
 		return nil, err
@@ -113,7 +115,7 @@ func (c *conversion) run(ctx context.Context) (*stage, error) {
 		return nil, err
 	}
 	for _, s := range c.stages {
-		if !c.opt.AllStages && (!needed[s] || s.lowered) {
+		if s.lowered || !needed[s] && !c.opt.AllStages {
 			continue
 		}
 		if err := c.lowerStage(s); err != nil {

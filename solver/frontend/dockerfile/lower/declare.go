@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,13 +51,15 @@ func (c *conversion) globalArgs(given map[string]string) (args *environ, declare
 	for _, arg := range c.file.Args {
 		for _, a := range arg.Args {
 			value, ok := given[a.Name]
+			var from map[string]struct{}
 			if !ok && a.Default != nil {
 				expanded, err := c.expand(shell.Expander{Escape: c.file.Escape}, *a.Default, args)
 				if err != nil {
 					return nil, nil, syntax.At(err, arg.Ranges)
 				}
-				value, ok = expanded.Text, true
+				value, ok, from = expanded.Text, true, expanded.Used
 			}
+			c.inputs.global(a, value, arg.Ranges, from)
 			if ok {
 				args.set(a.Name, value)
 			}
@@ -95,10 +98,11 @@ func (c *conversion) declare(ctx context.Context) error {
 
 func (c *conversion) declareOne(ctx context.Context, index int, source *instruction.Stage) error {
 	s := &stage{source: source, label: source.Name, reads: &pathSet{}}
-	if err := c.declareBase(s); err != nil {
+	used := map[string]struct{}{}
+	if err := c.declareBase(s, used); err != nil {
 		return err
 	}
-	if err := c.declarePlatform(s); err != nil {
+	if err := c.declarePlatform(s, used); err != nil {
 		return err
 	}
 	for _, i := range source.Instructions {
@@ -119,13 +123,14 @@ func (c *conversion) declareOne(ctx context.Context, index int, source *instruct
 		s.label = "stage-" + strconv.Itoa(index)
 	}
 	c.addStage(s)
+	s.inputs.use(used)
 	s.total = countSteps(s)
 	s.ignoreCache = c.opt.NoCache != nil && c.opt.NoCache(source.Name)
 	return nil
 }
 
-// declareBase expands the base's name.
-func (c *conversion) declareBase(s *stage) error {
+// declareBase expands the base's name and adds the arguments in it to used.
+func (c *conversion) declareBase(s *stage, used map[string]struct{}) error {
 	source := s.source
 	expanded, err := c.expand(shell.Expander{Escape: c.file.Escape}, source.Base, c.args)
 	c.opt.Linter.FromArgs(source, expanded, c.knownArgs())
@@ -133,11 +138,12 @@ func (c *conversion) declareBase(s *stage) error {
 		err = fmt.Errorf("base name (%s) should not be blank", source.Base)
 	}
 	s.baseName = expanded.Text
+	maps.Copy(used, expanded.Used)
 	return syntax.At(err, source.Ranges)
 }
 
 // declarePlatform reads FROM's platform flag.
-func (c *conversion) declarePlatform(s *stage) error {
+func (c *conversion) declarePlatform(s *stage, used map[string]struct{}) error {
 	source := s.source
 	if source.Platform == "" {
 		return nil
@@ -159,6 +165,7 @@ func (c *conversion) declarePlatform(s *stage) error {
 		return syntax.At(fmt.Errorf("failed to parse platform %s: %w", source.Platform, err), source.Ranges)
 	}
 	s.platform = &platform
+	maps.Copy(used, expanded.Used)
 	return nil
 }
 
@@ -179,8 +186,10 @@ func (c *conversion) knownArgs() []string { return slices.Concat(c.declared, c.a
 func (c *conversion) addStage(s *stage) {
 	c.stages = append(c.stages, s)
 	s.listed = true
+	s.inputs = c.inputs.clone()
 	if base, ok := c.byName[s.baseName]; ok {
 		s.base = base
+		s.inputs = base.inputs.clone()
 	}
 	if s.source.Name != "" {
 		c.byName[s.source.Name] = s

@@ -65,7 +65,7 @@ func (c *conversion) resolveBases(ctx context.Context, needed map[*stage]bool) e
 	}
 	for _, s := range looked {
 		if s.resolved && s.context == nil && s.image != nil && s.platform != nil && s.files != nil {
-			c.opt.Linter.For(s.source.Comments).BasePlatform(&s.source.Meta, s.source.Base, *s.platform, s.image.Platform)
+			c.opt.Linter.For(s.source.Comments).BasePlatform(&s.source.Meta, s.baseName, *s.platform, s.image.Platform)
 		}
 	}
 	return nil

@@ -30,7 +30,8 @@ type stage struct {
 	uses     []use
 	commands []command
 
-	state // what lowering has come to
+	state  // what lowering has come to
+	inputs inputs
 
 	// image is the configuration so far, baseImage that of the base image as it was.
 	image, baseImage *imageConfig

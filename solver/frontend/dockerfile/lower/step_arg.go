@@ -11,10 +11,11 @@ func (c *conversion) arg(s *stage, i *instruction.Arg) error {
 	texts := make([]string, 0, len(i.Args))
 	for _, a := range i.Args {
 		c.opt.Linter.Secret(&i.Meta, "ARG", a.Name)
-		value, err := c.argValue(s, i, a)
+		value, inherited, err := c.argValue(s, i, a)
 		if err != nil {
 			return err
 		}
+		s.inputs.declare(a, value, i.Ranges, inherited)
 		text := a.Name
 		if value != nil {
 			if !hiddenArgs[a.Name] {
@@ -28,16 +29,18 @@ func (c *conversion) arg(s *stage, i *instruction.Arg) error {
 	return c.record(s, "ARG "+strings.Join(texts, " "), false)
 }
 
-func (c *conversion) argValue(s *stage, i *instruction.Arg, a instruction.Argument) (*string, error) {
+// argValue is an argument's value, nil for none; inherited tells that it is the global argument's.
+func (c *conversion) argValue(s *stage, i *instruction.Arg, a instruction.Argument) (value *string, inherited bool, err error) {
 	if given, ok := c.opt.BuildArgs[a.Name]; ok {
-		return &given, nil
+		return &given, false, nil
 	}
 	if a.Default == nil {
-		if global, ok := c.args.Get(a.Name); ok {
-			return &global, nil
+		global, ok := c.args.Get(a.Name)
+		if !ok {
+			return nil, false, nil
 		}
-		return nil, nil
+		return &global, true, nil
 	}
-	value, err := scope{c: c, s: s, about: &i.Meta}.Word(*a.Default)
-	return &value, err
+	expanded, err := scope{c: c, s: s, about: &i.Meta}.Word(*a.Default)
+	return &expanded, false, err
 }

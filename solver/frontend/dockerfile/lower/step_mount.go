@@ -6,6 +6,7 @@ import (
 	"path"
 
 	"github.com/kilnbuild/kiln/solver/frontend/dockerfile/instruction"
+	"github.com/kilnbuild/kiln/solver/frontend/dockerfile/syntax"
 	"github.com/kilnbuild/kiln/solver/llb/compose"
 )
 
@@ -23,9 +24,9 @@ func (c *conversion) mounts(s *stage, i *instruction.Run, cmd *command, work *ex
 		var err error
 		switch mount.Type {
 		case instruction.MountSecret:
-			err = work.secret(mount)
+			err = work.secret(s, mount, i.Ranges)
 		case instruction.MountSSH:
-			err = work.agent(mount)
+			err = work.agent(s, mount, i.Ranges)
 		default:
 			err = c.directory(s, mount, name, from, work)
 		}
@@ -105,7 +106,7 @@ func or(value *uint64, otherwise uint64) uint64 {
 }
 
 // secret hands a secret to the process: as a file, as a variable, or both.
-func (w *execWork) secret(mount *instruction.Mount) error {
+func (w *execWork) secret(s *stage, mount *instruction.Mount, ranges []syntax.Range) error {
 	id := mount.ID
 	if mount.Source != "" {
 		id = mount.Source
@@ -116,6 +117,7 @@ func (w *execWork) secret(mount *instruction.Mount) error {
 		}
 		id = path.Base(mount.Target)
 	}
+	note(s.inputs.secrets, id, mount.Required, ranges)
 	target := mount.Target
 	if target == "" && mount.Env == nil {
 		target = "/run/secrets/" + path.Base(id)
@@ -133,10 +135,15 @@ func (w *execWork) secret(mount *instruction.Mount) error {
 }
 
 // agent hands a key agent to the process.
-func (w *execWork) agent(mount *instruction.Mount) error {
+func (w *execWork) agent(s *stage, mount *instruction.Mount, ranges []syntax.Range) error {
 	if mount.Source != "" {
 		return errors.New("ssh does not support source")
 	}
+	id := mount.ID
+	if id == "" {
+		id = "default"
+	}
+	note(s.inputs.agents, id, mount.Required, ranges)
 	w.mount(compose.Mount{
 		Type: compose.SSH, Dest: mount.Target, ID: mount.ID, Optional: !mount.Required, UID: uint32(or(mount.UID, 0)),
 		GID: uint32(or(mount.GID, 0)), Mode: fileMode(mount),
