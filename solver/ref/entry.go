@@ -268,7 +268,7 @@ func (s *Store) retire(ctx context.Context, idle, doomed []*entry) {
 	}
 	dead := make([]removal, 0, len(doomed))
 	for _, e := range doomed {
-		dead = append(dead, removal{id: e.id, lease: e.lease, stored: e.stored})
+		dead = append(dead, removal{id: e.id, lease: e.lease, stored: e.stored, stack: len(e.stack) > 0})
 	}
 	if err := s.remove(ctx, dead, nil); err != nil {
 		// The leases are found by the Sweep of the next process.
@@ -280,6 +280,8 @@ func (s *Store) retire(ctx context.Context, idle, doomed []*entry) {
 type removal struct {
 	id, lease string
 	stored    bool
+	// stack says that containerd does not know what the snapshot is made of.
+	stack bool
 }
 
 // remove deletes records, then leases, and goes on with the refs that were
@@ -316,9 +318,26 @@ func (s *Store) remove(ctx context.Context, dead []removal, visit func(id string
 				}
 			}
 		}
+		if err := s.collectStacks(ctx, dead, len(orphans)); err != nil {
+			errs = append(errs, err)
+		}
 		dead = s.orphaned(orphans, visit)
 	}
 	return errors.Join(errs...)
+}
+
+// collectStacks has the snapshots of stacks among dead collected before the
+// layers go that they are made of: containerd would try them in any order.
+func (s *Store) collectStacks(ctx context.Context, dead []removal, orphans int) error {
+	if s.cfg.GC == nil || s.cfg.Merge == nil || orphans == 0 {
+		return nil
+	}
+	for _, d := range dead {
+		if d.stack {
+			return s.cfg.GC(s.ctx(ctx))
+		}
+	}
+	return nil
 }
 
 // removeRecords deletes the records of dead in one transaction and returns the
@@ -377,7 +396,7 @@ func (s *Store) orphaned(ids map[string]struct{}, visit func(id string)) []remov
 		if visit != nil {
 			visit(id)
 		}
-		out = append(out, removal{id: id, lease: rec.Lease, stored: true})
+		out = append(out, removal{id: id, lease: rec.Lease, stored: true, stack: rec.Kind == kindStack})
 	}
 	return out
 }

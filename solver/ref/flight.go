@@ -87,9 +87,9 @@ func (g *flightGroup) start(ctx context.Context, key string, w work) *flight {
 		end = w.begin()
 	}
 	go func() {
-		defer end()
 		defer cancel()
 		f.value, f.err = w.run(ctx)
+		end()
 		g.mu.Lock()
 		if g.calls[key] == f {
 			delete(g.calls, key)

@@ -375,3 +375,7 @@ func wantFile(t *testing.T, dir, name string) {
 		t.Error(err)
 	}
 }
+
+func writeFile(dir, name string) error {
+	return os.WriteFile(filepath.Join(dir, name), []byte(name), 0o644)
+}

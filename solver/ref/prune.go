@@ -188,7 +188,7 @@ func (p *pruner) remove(ctx context.Context, batch []*item) error {
 			continue
 		}
 		s.dying[it.lease] = struct{}{}
-		dead = append(dead, removal{id: it.ID, lease: it.lease, stored: true})
+		dead = append(dead, removal{id: it.ID, lease: it.lease, stored: true, stack: rec.Kind == kindStack})
 		gone = append(gone, it)
 	}
 	s.mu.Unlock()
