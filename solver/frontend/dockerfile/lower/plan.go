@@ -7,7 +7,8 @@ import (
 	"github.com/kilnbuild/kiln/solver/llb/compose"
 )
 
-// node is a step of the plan. A nil *node is the empty file system. Nodes never change once they are referred to.
+// node is a step of the plan. A nil *node is the empty file system. Nodes do not change once they are referred to, but for
+// the label when the plan is written.
 type node struct {
 	label label
 	work  work
@@ -67,6 +68,8 @@ func (w *mergeWork) inputs() []*node { return w.layers }
 // openWork is a source. It is only asked for when the plan is written: what a client has to send of a context is known
 // last.
 type openWork struct {
+	// key is equal for sources that are the same vertex; "" for those that are not compared.
+	key  string
 	open func(info compose.Info) (compose.State, error)
 }
 

@@ -197,7 +197,10 @@ func (c *conversion) imageSource(s *stage, ref, resolveMode string) *node {
 		label: label{
 			name: c.stepName(s, "FROM "+ref, s.platform, newEnviron()), source: &text, ranges: s.source.Ranges, platform: s.platform,
 		},
-		work: &openWork{open: func(info compose.Info) (compose.State, error) { return compose.Image(source, info), nil }},
+		work: &openWork{
+			key:  ref + " " + platforms.FormatAll(*s.platform),
+			open: func(info compose.Info) (compose.State, error) { return compose.Image(source, info), nil },
+		},
 	}
 }
 

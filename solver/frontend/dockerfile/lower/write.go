@@ -10,34 +10,66 @@ import (
 // commandKey is under what a vertex keeps the text of its instruction.
 const commandKey = "com.docker.dockerfile.v1.command"
 
-// write turns the plan that ends in result into a graph. It does not recurse, as stages may be thousands of steps long.
+// write turns the plan that ends in result into a graph.
 func write(result *node, text *compose.Text) (compose.State, error) {
 	w := &writer{text: text, done: map[*node]compose.State{}}
-	todo := []*node{result}
-	for len(todo) > 0 {
-		n := todo[len(todo)-1]
-		if _, done := w.done[n]; done || n == nil {
-			todo = todo[:len(todo)-1]
-			continue
-		}
-		waiting := false
-		for _, in := range n.work.inputs() {
-			if _, done := w.done[in]; !done && in != nil {
-				todo = append(todo, in)
-				waiting = true
-			}
-		}
-		if waiting {
-			continue
-		}
+	order := sortNodes(result)
+	shareLabels(order)
+	for _, n := range order {
 		state, err := w.node(n)
 		if err != nil {
 			return compose.State{}, err
 		}
 		w.done[n] = state
-		todo = todo[:len(todo)-1]
 	}
 	return w.done[result], nil
+}
+
+// sortNodes lists what result needs, inputs first. It does not recurse, as stages may be thousands of steps long.
+func sortNodes(result *node) []*node {
+	type visit struct {
+		node *node
+		next int
+	}
+	if result == nil {
+		return nil
+	}
+	var order []*node
+	seen := map[*node]bool{nil: true, result: true}
+	path := []visit{{node: result}}
+	for len(path) > 0 {
+		top := &path[len(path)-1]
+		in := top.node.work.inputs()
+		if top.next == len(in) {
+			order = append(order, top.node)
+			path = path[:len(path)-1]
+			continue
+		}
+		next := in[top.next]
+		top.next++
+		if !seen[next] {
+			seen[next] = true
+			path = append(path, visit{node: next})
+		}
+	}
+	return order
+}
+
+// shareLabels gives sources that will be one vertex one label, that of the last one: which of several names the vertex
+// shows must not depend on who merges them.
+func shareLabels(order []*node) {
+	last := map[string]label{}
+	for _, n := range order {
+		if work, ok := n.work.(*openWork); ok && work.key != "" {
+			last[work.key] = n.label
+		}
+	}
+	for _, n := range order {
+		if work, ok := n.work.(*openWork); ok && work.key != "" {
+			shared := last[work.key]
+			n.label.name, n.label.source = shared.name, shared.source
+		}
+	}
 }
 
 // writer holds the states of the nodes that were written; the nil node's is the zero State.
