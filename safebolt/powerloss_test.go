@@ -95,7 +95,7 @@ func mutate(t *testing.T, rng *rand.Rand, db *safebolt.DB, model map[string]stri
 	t.Helper()
 	err := db.Update(func(tx *bolt.Tx) error {
 		for range 1 + rng.IntN(20) {
-			name, key := fmt.Sprintf("b%d", rng.IntN(4)), fmt.Sprintf("k%d", rng.IntN(200))
+			name, key := fmt.Sprintf("b%d", rng.IntN(4)), fmt.Sprintf("k%d", rng.IntN(60))
 			b, err := tx.CreateBucketIfNotExists([]byte(name))
 			if err != nil {
 				return err
@@ -107,7 +107,7 @@ func mutate(t *testing.T, rng *rand.Rand, db *safebolt.DB, model map[string]stri
 				}
 				continue
 			}
-			value := bytes.Repeat([]byte{byte('a' + rng.IntN(26))}, rng.IntN(2000))
+			value := bytes.Repeat([]byte{byte('a' + rng.IntN(26))}, rng.IntN(400))
 			model[name+"/"+key] = string(value)
 			if err := b.Put([]byte(key), value); err != nil {
 				return err
@@ -123,7 +123,7 @@ func mutate(t *testing.T, rng *rand.Rand, db *safebolt.DB, model map[string]stri
 // TestPowerLoss lets hundreds of random histories lose power at random instants, each with a random part of the
 // unsynced pages on the disk, and demands the exact state of the last Sync, or of the Sync that was under way.
 func TestPowerLoss(t *testing.T) {
-	for seed := range uint64(25) {
+	for seed := range uint64(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			powerLoss(t, rand.New(rand.NewPCG(seed, 7)))

@@ -4,12 +4,11 @@ import (
 	"context"
 
 	"github.com/containerd/containerd/v2/core/content"
-	"github.com/containerd/containerd/v2/core/diff"
-	"github.com/containerd/containerd/v2/core/diff/apply"
 	"github.com/containerd/containerd/v2/core/metadata"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
-	"github.com/containerd/containerd/v2/plugins/diff/walking"
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/kilnbuild/kiln/differ"
 )
 
 // newDiffer makes the configured differ.
@@ -17,10 +16,7 @@ func newDiffer(cfg *Config, store content.Store) (Differ, error) {
 	if cfg.NewDiffer != nil {
 		return cfg.NewDiffer(store)
 	}
-	return struct {
-		diff.Comparer
-		diff.Applier
-	}{walking.NewWalkingDiff(store), apply.NewFileSystemApplier(store)}, nil
+	return differ.New(store, differ.Config{}), nil
 }
 
 // namespaceStore runs each call in a transaction of its own, as containerd's namespace store works on one.

@@ -42,7 +42,7 @@ type Config struct {
 	SyncInterval time.Duration
 	// Snapshotter tunes kiln's snapshotter.
 	Snapshotter snapshotter.Config
-	// NewDiffer makes the differ over the namespaced content store. nil means containerd's own walking differ.
+	// NewDiffer makes the differ over the namespaced content store. nil means kiln's differ as it is.
 	NewDiffer func(content.Store) (Differ, error)
 }
 
