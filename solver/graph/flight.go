@@ -50,7 +50,7 @@ var errClosed = fmt.Errorf("no build wants this any more: %w", context.Canceled)
 // flight is a memoised computation with counted interest: it runs while
 // somebody waits, at most once at a time, and once in all if it succeeds.
 type flight[T any] struct {
-	owner *sync.WaitGroup
+	owner *crew
 	// compute is called in a goroutine of its own.
 	compute func(context.Context) (T, error)
 	// share makes a waiter's own copy of the value; nil means plain copying.
@@ -83,7 +83,7 @@ func (f *flight[T]) to(next state) {
 func (f *flight[T]) launch(ctx context.Context) {
 	f.to(running)
 	ctx, f.cancel = context.WithCancel(originOf(ctx).values)
-	f.owner.Go(func() {
+	f.owner.start(func() {
 		var value T
 		err := errors.New("the computation ended its goroutine")
 		defer func() {

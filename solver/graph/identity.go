@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 
@@ -19,11 +20,26 @@ type identity struct {
 	// something that this name relies on is run again on request. It tells
 	// apart the same work done with different freshness.
 	fresh string
+
+	// first is the key of output 0, which is asked for again and again.
+	once  sync.Once
+	first *solver.Key
 }
 
-// key returns the key of one output.
+// key returns the key of one output, with its ID computed: keys are made from
+// the bottom up, so that computing an ID never recurses deeply.
 func (id *identity) key(output int) *solver.Key {
-	return solver.NewKey(id.digest, output, id.volatile, id.inputs)
+	if output == 0 {
+		id.once.Do(func() { id.first = id.newKey(0) })
+		return id.first
+	}
+	return id.newKey(output)
+}
+
+func (id *identity) newKey(output int) *solver.Key {
+	k := solver.NewKey(id.digest, output, id.volatile, id.inputs)
+	k.ID()
+	return k
 }
 
 // work names the work itself: what has equal names need run only once.
@@ -51,9 +67,7 @@ func (n *node) define(ctx context.Context) (*identity, error) {
 	}
 	id := &identity{digest: spec.Digest, volatile: spec.Volatile}
 	for i, in := range n.inputs {
-		key := ids[i].key(in.index)
-		key.ID() // computed bottom-up, so that it never recurses deeply
-		id.inputs = append(id.inputs, solver.KeyInput{Selector: spec.Inputs[i].Selector, Key: key})
+		id.inputs = append(id.inputs, solver.KeyInput{Selector: spec.Inputs[i].Selector, Key: ids[i].key(in.index)})
 	}
 	return id, nil
 }

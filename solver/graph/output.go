@@ -75,9 +75,7 @@ func (o *output) finalise(ctx context.Context) (*finalKey, error) {
 }
 
 func (o *output) finalKey(id *identity) *finalKey {
-	key := id.key(o.index)
-	key.ID()
-	return &finalKey{key: key, fresh: id.fresh}
+	return &finalKey{key: id.key(o.index), fresh: id.fresh}
 }
 
 // resolve is the stage "value": the cheapest way to the result, in order: the

@@ -189,7 +189,6 @@ func (r *run) perform(ctx context.Context) (*outcome, error) {
 	out := &outcome{}
 	for i, res := range results {
 		h := &held{result: res, key: ready.id.key(i), fresh: ready.id.fresh}
-		h.key.ID()
 		r.node.alias(ctx, i, h)
 		out.outputs = append(out.outputs, h)
 	}

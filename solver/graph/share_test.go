@@ -285,9 +285,9 @@ func TestBadGraphs(t *testing.T) {
 	b.end()
 }
 
-// TestDeepChain builds ten thousand steps, cold, cached and fresh.
+// TestDeepChain builds a chain of very many steps, cold, cached and fresh.
 func TestDeepChain(t *testing.T) {
-	const depth = 10_000
+	const depth = deep
 	chain := func(w *world, ignore bool) *solver.Vertex {
 		text := &strings.Builder{}
 		fmt.Fprintln(text, "v0: | yield=x")

@@ -29,8 +29,8 @@ type Solver struct {
 	now   func() time.Time
 	fault func(error)
 
-	// flights counts the goroutines of all computations.
-	flights sync.WaitGroup
+	// flights has the goroutines of all computations.
+	flights crew
 
 	// mu guards the tables and every node's and run's membership. It is taken
 	// before any lock of a node, job, hub or flight, never after one.
@@ -101,17 +101,7 @@ func (s *Solver) Close(ctx context.Context) error {
 
 // Wait waits until no computation runs or ctx ends.
 func (s *Solver) Wait(ctx context.Context) error {
-	idle := make(chan struct{})
-	go func() {
-		s.flights.Wait()
-		close(idle)
-	}()
-	select {
-	case <-idle:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return s.flights.wait(ctx)
 }
 
 // attach makes a node for each vertex of plan, or finds the one it has, and

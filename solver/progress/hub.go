@@ -7,7 +7,7 @@ import (
 )
 
 // hubLogBytes bounds the logs that a hub remembers for builds that join late.
-const hubLogBytes = 1 << 20
+const hubLogBytes = 256 << 10
 
 // Hub passes what one speaker says to all sinks attached to it and remembers
 // it for later ones. Use NewHub.
