@@ -31,7 +31,7 @@ type Options struct {
 	// BootID identifies the running boot; "" means BootID().
 	BootID string
 	// MaxGrowth is by how many bytes the file may grow between two safe points; 0 means 256 MiB. While the safe point
-	// stays where it is, bbolt reuses hardly any page. It is moved early at an eighth of this, and writers wait for it
+	// stays where it is, bbolt reuses hardly any page. It is moved early at a 64th of this, and writers wait for it
 	// at the whole.
 	MaxGrowth int64
 	// LockTimeout bounds the wait for another process's lock on the file; 0 means 100 ms.
@@ -207,7 +207,7 @@ func (d *DB) Update(fn func(*bolt.Tx) error) error {
 	d.size = size
 	d.generation.Add(1)
 	wake(d.dirty)
-	if d.size-d.pinned > d.opts.MaxGrowth/8 {
+	if d.size-d.pinned > d.opts.MaxGrowth/64 {
 		wake(d.urgent)
 	}
 	return nil
