@@ -59,6 +59,9 @@ type ResolveOptions struct {
 	ResolveMode string
 	// NoConfig skips an image's configuration.
 	NoConfig bool
+	// CommitTime asks for GitMeta.CommitTime, which may need the commit to be
+	// fetched.
+	CommitTime bool
 }
 
 // SourceMeta is what is known of a source before it is fetched.
@@ -83,6 +86,9 @@ type GitMeta struct {
 	// Checksum is the object id that Ref names; CommitChecksum the commit's,
 	// if Ref is an annotated tag.
 	Checksum, Ref, CommitChecksum string
+	// CommitTime is when the commit was made, in seconds since the epoch; nil
+	// if unknown or not asked for.
+	CommitTime *int64
 }
 
 // HTTPMeta describes a URL.

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"time"
 
 	"github.com/containerd/platforms"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -74,16 +73,11 @@ func (r *request) buildAll(ctx context.Context, file *instruction.File, linter *
 // built is the result for one platform.
 type built struct {
 	*lower.Result
-	ref   frontend.Ref
-	epoch *time.Time
+	ref frontend.Ref
 }
 
 func (r *request) buildOne(ctx context.Context, file *instruction.File, target *ocispecs.Platform, linter *lint.Linter) (*built, error) {
-	opt, err := r.lowerOptions(ctx, file, target, linter)
-	if err != nil {
-		return nil, err
-	}
-	lowered, err := lower.Convert(ctx, file, r.text, r, opt)
+	lowered, err := lower.Convert(ctx, file, r.text, r, r.lowerOptions(target, linter))
 	if err != nil {
 		return nil, err
 	}
@@ -97,17 +91,14 @@ func (r *request) buildOne(ctx context.Context, file *instruction.File, target *
 	if err != nil {
 		return nil, err
 	}
-	return &built{Result: lowered, ref: result.Ref, epoch: opt.Epoch}, nil
+	return &built{Result: lowered, ref: result.Ref}, nil
 }
 
-func (r *request) lowerOptions(
-	ctx context.Context, file *instruction.File, target *ocispecs.Platform, linter *lint.Linter,
-) (lower.Options, error) {
-	opt := lower.Options{
+func (r *request) lowerOptions(target *ocispecs.Platform, linter *lint.Linter) lower.Options {
+	return lower.Options{
 		Target: r.opts.target, BuildArgs: r.opts.buildArgs, Labels: r.opts.labels, Platform: target,
 		BuildPlatforms: r.opts.native, MultiPlatform: r.opts.multi, NoCache: r.opts.noCache, Exec: r.opts.exec, Linter: linter,
 	}
-	return opt, r.setEpoch(ctx, file, &opt)
 }
 
 // warn shows what the rules found.
@@ -153,8 +144,8 @@ func (c *collector) add(i int, target *ocispecs.Platform, b *built) {
 	if b.BaseConfig != nil {
 		c.result.SetMeta(frontend.MetaBaseConfig+suffix, b.BaseConfig)
 	}
-	if b.epoch != nil {
-		c.result.SetMeta(frontend.MetaEpoch+suffix, []byte(strconv.FormatInt(b.epoch.Unix(), 10)))
+	if b.Epoch != nil {
+		c.result.SetMeta(frontend.MetaEpoch+suffix, []byte(strconv.FormatInt(b.Epoch.Unix(), 10)))
 	}
 	c.platforms[i] = frontend.Platform{ID: id, Platform: extend(platform, b.ImagePlatform)}
 }

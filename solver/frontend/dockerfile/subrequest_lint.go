@@ -76,10 +76,7 @@ func (r *request) check(ctx context.Context, sink func(lint.Warning)) error {
 	if err != nil {
 		return err
 	}
-	opt, err := r.lowerOptions(ctx, file, r.firstPlatform(), linter)
-	if err != nil {
-		return err
-	}
+	opt := r.lowerOptions(r.firstPlatform(), linter)
 	opt.AllStages = opt.Target == ""
 	_, err = lower.Convert(ctx, file, r.text, r, opt)
 	return err

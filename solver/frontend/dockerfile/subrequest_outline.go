@@ -42,11 +42,7 @@ func (r *request) outline(ctx context.Context) (*frontend.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	opt, err := r.lowerOptions(ctx, file, r.firstPlatform(), nil)
-	if err != nil {
-		return nil, err
-	}
-	found, err := lower.Describe(ctx, file, r, opt)
+	found, err := lower.Describe(ctx, file, r, r.lowerOptions(r.firstPlatform(), nil))
 	if err != nil {
 		return nil, err
 	}

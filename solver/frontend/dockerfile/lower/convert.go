@@ -2,6 +2,7 @@ package lower
 
 import (
 	"context"
+	"time"
 
 	"github.com/containerd/platforms"
 	"github.com/moby/patternmatcher"
@@ -21,6 +22,8 @@ type Result struct {
 	Config, BaseConfig []byte
 	// ImagePlatform is what Config says.
 	ImagePlatform ocispecs.Platform
+	// Epoch is the time that was written into the image, nil for none.
+	Epoch *time.Time
 	// IgnoreCache tells that the target's steps run afresh.
 	IgnoreCache bool
 }
@@ -49,6 +52,9 @@ type conversion struct {
 	implicit bool
 	proxy    *compose.Proxy
 	budget   *budget
+
+	// epoch is the time to write into the image, nil for none.
+	epoch *time.Time
 
 	// args are the global arguments, declared the names that the file gives them.
 	args     *environ
@@ -92,6 +98,9 @@ func (c *conversion) run(ctx context.Context) (*stage, error) {
 	c.inputs = newInputs()
 	var err error
 	if c.args, c.declared, err = c.globalArgs(c.opt.BuildArgs); err != nil {
+		return nil, err
+	}
+	if err := c.resolveEpoch(ctx); err != nil {
 		return nil, err
 	}
 	if err := c.declare(ctx); err != nil {
@@ -161,7 +170,7 @@ func (c *conversion) result(_ context.Context, target *stage, text *compose.Text
 		c.setPlatform(image)
 	}
 	image.Platform = platforms.Normalize(image.Platform)
-	out := &Result{Platform: c.target, ImagePlatform: image.Platform, IgnoreCache: target.ignoreCache}
+	out := &Result{Platform: c.target, ImagePlatform: image.Platform, IgnoreCache: target.ignoreCache, Epoch: c.epoch}
 	var err error
 	if out.Config, err = marshalImage(image); err != nil {
 		return nil, err

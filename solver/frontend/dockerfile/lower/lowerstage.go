@@ -116,7 +116,7 @@ func (c *conversion) record(s *stage, text string, layer bool) error {
 	if err := c.budget.spend(len(text)); err != nil {
 		return err
 	}
-	s.image.History = append(s.image.History, history(text, layer, c.opt.Epoch))
+	s.image.History = append(s.image.History, history(text, layer, c.epoch))
 	return nil
 }
 

@@ -27,8 +27,6 @@ type Options struct {
 	AllStages bool
 	// NoCache tells whether a stage (its name as in the file, "" if it has none) is to run afresh; nil: none is.
 	NoCache func(stage string) bool
-	// Epoch is the time to write into the image; nil: none.
-	Epoch *time.Time
 	// Exec are settings of RUN steps.
 	Exec ExecOptions
 	// Linter gets the warnings; nil: nobody does.
@@ -55,11 +53,13 @@ type Resolver interface {
 	Image(ctx context.Context, ref string, platform ocispecs.Platform, logName string) (Image, error)
 	// Context finds a named context; nil if there is none of that name.
 	Context(ctx context.Context, name string, platform ocispecs.Platform) (Context, error)
-	// Main is the build context, of which only the paths in follow are needed (nil: all). It is called at most once,
-	// when everything else is done.
+	// Main is the build context, of which only the paths in follow are needed (nil: all). It is called when everything
+	// else is done, and before that if its time is asked for.
 	Main(ctx context.Context, follow []string) (compose.State, error)
 	// Ignored lists the patterns of the main context's ignore file.
 	Ignored(ctx context.Context) ([]string, error)
+	// Time tells when a repository's commit or a download was made; nil if that is not known.
+	Time(ctx context.Context, source compose.State, logName string) (*time.Time, error)
 }
 
 // Image is what is known of a base image.

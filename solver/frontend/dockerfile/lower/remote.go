@@ -5,7 +5,6 @@ import (
 	_ "crypto/sha512"
 	"errors"
 	"fmt"
-	"net/url"
 	"path"
 	"strings"
 
@@ -76,12 +75,7 @@ func (c *conversion) repository(step *filesStep, git *GitURL) error {
 
 // download copies a file behind a URL, named like the end of its path.
 func (c *conversion) download(step *filesStep, link string) error {
-	name := "__unnamed__"
-	if parsed, err := url.Parse(link); err == nil {
-		if base := path.Base(parsed.Path); base != "." && base != "/" {
-			name = base
-		}
-	}
+	name := downloadName(link)
 	source := compose.HTTPSource{URL: link, File: compose.FileSource{Filename: name}}
 	if step.add.Checksum != "" {
 		var err error

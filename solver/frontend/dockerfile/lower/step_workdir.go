@@ -32,7 +32,7 @@ func (c *conversion) workdir(s *stage, i *instruction.Workdir, cmd *command) err
 	if s.dir == "/" {
 		return c.record(s, "WORKDIR "+s.dir, false)
 	}
-	mkdir := compose.Mkdir{Path: path.Clean(s.dir), Mode: 0o755, Parents: true, Created: c.opt.Epoch}
+	mkdir := compose.Mkdir{Path: path.Clean(s.dir), Mode: 0o755, Parents: true, Created: c.epoch}
 	if user := s.image.Config.User; user != "" {
 		mkdir.Owner = owner(user)
 	}
