@@ -13,6 +13,7 @@ import (
 
 	"github.com/kilnbuild/kiln/solver/build"
 	"github.com/kilnbuild/kiln/solver/pb/control"
+	"github.com/kilnbuild/kiln/solver/statuspb"
 )
 
 // Versions of behaviour that clients may ask for.
@@ -134,7 +135,7 @@ func (s *Server) Status(req *control.StatusRequest, stream control.Control_Statu
 		if err != nil {
 			return err
 		}
-		if err := stream.Send(StatusResponse(batch)); err != nil {
+		if err := stream.Send(statuspb.FromBatch(batch)); err != nil {
 			return err
 		}
 	}

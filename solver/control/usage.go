@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/kilnbuild/kiln/solver/pb/control"
 	"github.com/kilnbuild/kiln/solver/ref"
 )
@@ -25,9 +27,12 @@ func (s *Server) DiskUsage(ctx context.Context, req *control.DiskUsageRequest) (
 }
 
 func usageRecord(u ref.Usage) *control.UsageRecord {
-	created := u.CreatedAt
+	var lastUsed *timestamppb.Timestamp
+	if u.LastUsedAt != nil {
+		lastUsed = timestamppb.New(*u.LastUsedAt)
+	}
 	return &control.UsageRecord{
-		ID: u.ID, Mutable: u.Mutable, InUse: u.InUse, Size: u.Size, CreatedAt: stamp(&created), LastUsedAt: stamp(u.LastUsedAt),
+		ID: u.ID, Mutable: u.Mutable, InUse: u.InUse, Size: u.Size, CreatedAt: timestamppb.New(u.CreatedAt), LastUsedAt: lastUsed,
 		UsageCount: u.UsageCount, Description: u.Description, RecordType: u.RecordType, Shared: u.Shared, Parents: u.Parents,
 	}
 }

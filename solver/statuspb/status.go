@@ -1,4 +1,4 @@
-package control
+package statuspb
 
 import (
 	"time"
@@ -12,8 +12,8 @@ import (
 	"github.com/kilnbuild/kiln/solver/rpcerr"
 )
 
-// StatusResponse converts a batch of events to the wire type.
-func StatusResponse(b *progress.Batch) *control.StatusResponse {
+// FromBatch converts a batch of events to the wire type.
+func FromBatch(b *progress.Batch) *control.StatusResponse {
 	out := &control.StatusResponse{}
 	for _, v := range b.Vertices {
 		out.Vertexes = append(out.Vertexes, vertex(v))

@@ -1,0 +1,128 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/containerd/containerd/v2/core/diff"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/pkg/labels"
+	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/kilnbuild/kiln/differ"
+	"github.com/kilnbuild/kiln/differ/layerindex"
+	"github.com/kilnbuild/kiln/snapshotter"
+	"github.com/kilnbuild/kiln/solver/ref"
+)
+
+// layerMedia are the media types of layers by compression.
+var layerMedia = map[string]string{
+	"": ocispecs.MediaTypeImageLayerGzip, ref.Gzip: ocispecs.MediaTypeImageLayerGzip,
+	ref.Zstd: ocispecs.MediaTypeImageLayerZstd, ref.Uncompressed: ocispecs.MediaTypeImageLayer,
+}
+
+// layerDiffer makes a ref store's comparer and applier of a host's: kiln's own
+// differ gives indexes, others go without.
+type layerDiffer struct {
+	host *Host
+}
+
+// CompareLayer makes a blob.
+func (d layerDiffer) CompareLayer(ctx context.Context, lower, upper []mount.Mount, opt ref.CompareOptions) (ref.Layer, *layerindex.Index, error) {
+	media, ok := layerMedia[opt.Compression]
+	if !ok {
+		return ref.Layer{}, nil, fmt.Errorf("compression %q is not known", opt.Compression)
+	}
+	var options []diff.Opt
+	if opt.Epoch != nil {
+		options = append(options, diff.WithSourceDateEpoch(opt.Epoch))
+	}
+	if own, ok := d.host.Comparer.(*differ.Differ); ok {
+		l, err := own.CompareLayer(ctx, lower, upper, differ.CompareOptions{MediaType: media, Level: opt.Level, Diff: options})
+		return ref.Layer{Descriptor: l.Descriptor, DiffID: l.DiffID}, l.Index, err
+	}
+	desc, err := d.host.Comparer.Compare(ctx, lower, upper, append(options, diff.WithMediaType(media))...)
+	if err != nil {
+		return ref.Layer{}, nil, err
+	}
+	id := desc.Digest
+	if media != ocispecs.MediaTypeImageLayer {
+		info, err := d.host.Content.Info(ctx, desc.Digest)
+		if err != nil {
+			return ref.Layer{}, nil, err
+		}
+		if id, err = digest.Parse(info.Labels[labels.LabelUncompressed]); err != nil {
+			return ref.Layer{}, nil, fmt.Errorf("diff id of layer %s: %w", desc.Digest, err)
+		}
+	}
+	return ref.Layer{Descriptor: desc, DiffID: id}, nil, nil
+}
+
+// ApplyLayer unpacks a blob.
+func (d layerDiffer) ApplyLayer(ctx context.Context, desc ocispecs.Descriptor, mounts []mount.Mount, progress func(int64)) (digest.Digest, *layerindex.Index, error) {
+	var options []diff.ApplyOpt
+	if progress != nil {
+		options = append(options, diff.WithProgress(func(_ ocispecs.Descriptor, n int64) { progress(n) }))
+	}
+	if own, ok := d.host.Applier.(*differ.Differ); ok {
+		a, err := own.ApplyLayer(ctx, desc, mounts, options...)
+		return a.Descriptor.Digest, a.Index, err
+	}
+	out, err := d.host.Applier.Apply(ctx, desc, mounts, options...)
+	return out.Digest, nil, err
+}
+
+// layerDirs offers what kiln's snapshotter can do beyond containerd's
+// contract.
+type layerDirs struct {
+	// front is containerd's view of the snapshotter, own kiln's.
+	front snapshots.Snapshotter
+	own   *snapshotter.Snapshotter
+}
+
+// newLayerDirs returns nil for a snapshotter that is not kiln's.
+func newLayerDirs(h *Host) ref.LayerDirs {
+	own, ok := h.Backend.(*snapshotter.Snapshotter)
+	if !ok {
+		return nil
+	}
+	return &layerDirs{front: h.Snapshotter, own: own}
+}
+
+// LayerDir returns the directory of a layer's own files.
+func (l *layerDirs) LayerDir(ctx context.Context, key string) (string, error) {
+	return l.own.UpperDir(ctx, key)
+}
+
+// LayerIndex returns a layer's index.
+func (l *layerDirs) LayerIndex(ctx context.Context, key string) (*layerindex.Index, error) {
+	data, err := l.own.Index(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	return layerindex.Decode(data)
+}
+
+// SetLayerIndex stores a layer's index.
+func (l *layerDirs) SetLayerIndex(ctx context.Context, key string, idx *layerindex.Index) error {
+	return l.own.SetIndex(ctx, key, idx.Encode())
+}
+
+// MergeLayers stacks the own layers of snapshots.
+func (l *layerDirs) MergeLayers(ctx context.Context, name string, keys []string) error {
+	spans := make([]snapshotter.Span, len(keys))
+	for i, key := range keys {
+		info, err := l.front.Stat(ctx, key)
+		if err != nil {
+			return err
+		}
+		spans[i] = snapshotter.Span{Upper: key, Lower: info.Parent}
+	}
+	active := name + "-merge"
+	if _, err := snapshotter.Merge(ctx, l.front, active, spans); err != nil {
+		return err
+	}
+	return l.front.Commit(ctx, name, active)
+}
