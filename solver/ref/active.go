@@ -128,7 +128,7 @@ func (a *Active) Dir(ctx context.Context) (dir string, release func() error, err
 	if err != nil {
 		return "", nil, err
 	}
-	return a.e.view.dir(a.e.s, func() ([]mount.Mount, error) { return mounts, nil })
+	return a.e.view.dir(a.e.s, mounts)
 }
 
 // UpperDir returns the directory that holds the layer's own files, if the

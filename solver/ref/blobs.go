@@ -50,7 +50,7 @@ type LayerOptions struct {
 // base first; none for a nil Ref. Blobs that are missing are made, each once
 // however many ask, and are owned by the ref they belong to. Layers that came
 // with an image are passed on as they came unless opt says otherwise.
-func (r *Ref) Layers(ctx context.Context, opt LayerOptions, env solver.Env) ([]Layer, error) {
+func (r *Ref) Layers(ctx context.Context, opt LayerOptions, _ solver.Env) ([]Layer, error) {
 	if r == nil {
 		return nil, nil
 	}

@@ -145,10 +145,10 @@ func TestSurvivesKill(t *testing.T) {
 			}
 			f.release(r)
 		}
-		checkRecords(t, f)
 		if _, err := f.Sweep(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		checkRecords(t, f)
 		if l := f.left(); l.leases != l.records || l.mounts != 0 {
 			t.Errorf("round %d: after sweep: %+v", round, l)
 		}

@@ -23,15 +23,15 @@ const (
 )
 
 // view is how the file system of an entry is reached: for a Ref a read-only
-// snapshot, made for the first who wants it and removed after the last, and
-// for both kinds one mount that all share. Its lock is held over I/O and never
-// while Store.mu is wanted.
+// snapshot, made for the first who wants it and removed when the entry leaves
+// memory, and for both kinds one mount that all share, unmounted after the
+// last. The snapshot costs transactions and nothing else, and who looked once
+// looks again. The lock is held over I/O and taken before Store.mu.
 type view struct {
 	mu sync.Mutex
-	// key and mounts of the read-only snapshot; viewers counts who uses them.
-	key     string
-	mounts  []mount.Mount
-	viewers int
+	// key and mounts of the read-only snapshot.
+	key    string
+	mounts []mount.Mount
 	// path is where it is mounted, private whether that is ours to unmount;
 	// users counts who uses it.
 	path    string
@@ -41,7 +41,7 @@ type view struct {
 
 // Mounts returns the mounts of the read-only file system, for a container's
 // root or for mount.All, until release. Callers share one snapshot; release is
-// safe to call more than once.
+// safe to call more than once, also after the Ref's own Release.
 func (r *Ref) Mounts(ctx context.Context) ([]mount.Mount, func() error, error) {
 	v := &r.e.view
 	v.mu.Lock()
@@ -49,25 +49,20 @@ func (r *Ref) Mounts(ctx context.Context) ([]mount.Mount, func() error, error) {
 	if err := v.open(ctx, r.e); err != nil {
 		return nil, nil, err
 	}
-	v.viewers++
+	hold := (&Ref{e: r.e}).Hold()
 	ctx = context.WithoutCancel(ctx)
-	return slices.Clone(v.mounts), sync.OnceValue(func() error {
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		v.viewers--
-		return v.leave(ctx, r.e)
-	}), nil
+	return slices.Clone(v.mounts), sync.OnceValue(func() error { return hold.Release(ctx) }), nil
 }
 
 // Dir returns a directory where the file system can be read, until release.
 // It must not be written to. Callers share one mount; a file system of a
 // single directory is that directory. release is safe to call more than once.
 func (r *Ref) Dir(ctx context.Context) (dir string, release func() error, err error) {
-	_, done, err := r.Mounts(ctx)
+	mounts, done, err := r.Mounts(ctx)
 	if err != nil {
 		return "", nil, err
 	}
-	dir, leave, err := r.e.view.dir(r.e.s, func() ([]mount.Mount, error) { return r.e.view.mounts, nil })
+	dir, leave, err := r.e.view.dir(r.e.s, mounts)
 	if err != nil {
 		return "", nil, errors.Join(err, done())
 	}
@@ -93,9 +88,9 @@ func (v *view) open(ctx context.Context, e *entry) error {
 	return nil
 }
 
-// leave removes the read-only snapshot after its last user. The lock is held.
-func (v *view) leave(ctx context.Context, e *entry) error {
-	if v.viewers > 0 || v.users > 0 || v.key == "" {
+// remove removes the read-only snapshot. The lock is held.
+func (v *view) remove(ctx context.Context, e *entry) error {
+	if v.key == "" {
 		return nil
 	}
 	vctx, err := e.s.viewContext(ctx)
@@ -109,16 +104,13 @@ func (v *view) leave(ctx context.Context, e *entry) error {
 	return nil
 }
 
-// dir mounts what mounts returns, or joins those who did.
-func (v *view) dir(s *Store, mounts func() ([]mount.Mount, error)) (string, func() error, error) {
+// dir mounts mounts, or joins those who did.
+func (v *view) dir(s *Store, mounts []mount.Mount) (string, func() error, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.users == 0 {
-		ms, err := mounts()
-		if err != nil {
-			return "", nil, err
-		}
-		if v.path, v.private, err = s.mountAt(ms); err != nil {
+		var err error
+		if v.path, v.private, err = s.mountAt(mounts); err != nil {
 			return "", nil, err
 		}
 	}
@@ -159,8 +151,8 @@ func (v *view) close(ctx context.Context, e *entry) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	err := v.unmount()
-	v.viewers, v.users = 0, 0
-	return errors.Join(err, v.leave(ctx, e))
+	v.users = 0
+	return errors.Join(err, v.remove(ctx, e))
 }
 
 // mountAt mounts ms at a new place below Root, or returns the directory itself
