@@ -1,0 +1,100 @@
+package registry
+
+import (
+	"net/http"
+
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+)
+
+// host is one place that requests go to.
+type host struct {
+	// name is what configuration and limits know it by, addr what requests do.
+	name, addr   string
+	scheme, path string
+	insecure     bool
+	client       *http.Client
+	capabilities docker.HostCapabilities
+}
+
+// hosts returns where to ask for what is under a name: mirrors first, the
+// host itself last. Certificates are read when a host is first needed, so that
+// a broken file does not keep other hosts from being reached.
+func (c *Client) hosts(name string, insecure bool) ([]*host, error) {
+	const read = docker.HostCapabilityPull | docker.HostCapabilityResolve
+	var out []*host
+	if !insecure {
+		// Insecure access is asked for one host by a client; mirrors were
+		// chosen for the proper way.
+		for _, text := range c.cfg.Hosts[name].Mirrors {
+			m, err := parseMirror(text)
+			if err != nil {
+				return nil, err
+			}
+			h, err := c.host(m.host, c.cfg.Hosts[m.host], false)
+			if err != nil {
+				return nil, err
+			}
+			h.path, h.capabilities = m.path, read
+			out = append(out, h)
+		}
+	}
+	cfg := c.cfg.Hosts[name]
+	if insecure {
+		plain := true
+		cfg.Insecure, cfg.PlainHTTP = true, &plain
+	}
+	h, err := c.host(name, cfg, true)
+	if err != nil {
+		return nil, err
+	}
+	h.path, h.capabilities = apiPath, read|docker.HostCapabilityPush
+	return append(out, h), nil
+}
+
+// clientKey names an HTTP client that requests share, and with it the idle
+// connections.
+type clientKey struct {
+	name             string
+	insecure, origin bool
+}
+
+// host makes the description of one host; origin hosts are asked again after
+// passing failures, mirrors are passed over.
+func (c *Client) host(name string, cfg HostConfig, origin bool) (*host, error) {
+	h := &host{name: name, addr: name, scheme: "https", insecure: cfg.Insecure}
+	if name == dockerHub {
+		h.addr = dockerHubHost
+	}
+	plain := isLocal(h.addr)
+	if cfg.PlainHTTP != nil {
+		plain = *cfg.PlainHTTP
+	}
+	if plain && !cfg.Insecure {
+		h.scheme = "http"
+	}
+	key := clientKey{name: name, insecure: cfg.Insecure, origin: origin}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if hc := c.clients[key]; hc != nil {
+		h.client = hc
+		return h, nil
+	}
+	tc, err := tlsConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
+	var rt http.RoundTripper = newTransport(tc)
+	if plain && cfg.Insecure {
+		rt = docker.NewHTTPFallback(rt)
+	}
+	if len(c.clients) >= maxClients {
+		// Names come from clients: what they make us keep is bounded.
+		for k, old := range c.clients {
+			old.CloseIdleConnections()
+			delete(c.clients, k)
+		}
+	}
+	h.client = &http.Client{Transport: &transport{base: rt, retry: origin, client: c}}
+	c.clients[key] = h.client
+	return h, nil
+}
