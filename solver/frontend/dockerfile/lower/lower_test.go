@@ -382,7 +382,7 @@ func TestErrors(t *testing.T) {
 		"FROM img\nEXPOSE 80/foo":                                            {`invalid port: "80/foo": invalid proto: foo`, 2},
 		"FROM img\nSTOPSIGNAL nope":                                          {"invalid signal: nope", 2},
 		"FROM img\nENV A=${B":                                                {"failed to process \"${B\": unsupported modifier (\uFFFD) in substitution", 2},
-		"FROM img\nENV A=${B:?say so}":                                       {`failed to process "${B:?say so}": B: say so`, 2},
+		"FROM img\nENV A=${B:?say}":                                          {`failed to process "${B:?say}": B: say`, 2},
 		"ARG A=${B":                                                          {"dockerfile contains no stages to build", 0},
 	} {
 		_, err := convert(t, w, Options{}, text)
