@@ -1,12 +1,10 @@
 package cache
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -62,7 +60,10 @@ type Bolt struct {
 	// next collects changes, writing is in a transaction; writing may be nil.
 	next, writing *batch
 	// touched, while a Sweep is under way, has the keys it must not remove.
-	touched       map[digest.Digest]struct{}
+	touched map[digest.Digest]struct{}
+	// removing has the keys that a transaction of a Sweep is removing: they
+	// still can be read, but will not be there.
+	removing      map[digest.Digest]struct{}
 	lookups, hits int64
 }
 
@@ -253,10 +254,7 @@ func (b *Bolt) Save(ctx context.Context, keys []*solver.Key, res solver.Result) 
 	if known {
 		return rec, nil
 	}
-	if err := b.learn(&c, keys); err != nil {
-		return nil, err
-	}
-	return rec, b.enqueue(func(next *batch) { next.save(c) })
+	return rec, b.enqueueSave(c, keys)
 }
 
 // saveVolatile stores rec under the volatile ones of keys.
@@ -270,53 +268,84 @@ func (b *Bolt) saveVolatile(keys []*solver.Key, rec *solver.Record) {
 	}
 }
 
-// learn adds the structures of keys that are not stored yet.
-func (b *Bolt) learn(c *change, keys []*solver.Key) error {
-	err := b.view(func(tx *bbolt.Tx) error {
-		bucket := tx.Bucket(bucketKeys)
+// enqueueSave adds c to the next batch, with the structures of keys that are
+// not stored yet. The lock is taken before the transaction: what is read must
+// not be older than what a Sweep has decided under the same lock.
+func (b *Bolt) enqueueSave(c change, keys []*solver.Key) error {
+	err := func() error {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		for _, k := range keys {
-			if k.Volatile {
-				continue
-			}
-			collect(k, func(id digest.Digest, s Structure) bool {
-				if b.touched != nil {
-					b.touched[id] = struct{}{}
-				}
-				if b.knows(bucket, c, id) {
-					return true
-				}
-				c.structures[id] = s
-				return false
-			})
+		switch {
+		case b.closed:
+			return ErrClosed
+		case b.broken:
+			return b.add(func(next *batch) { next.save(c) })
 		}
-		return nil
-	})
+		return guard(func() error {
+			return b.db.View(func(tx *bbolt.Tx) error {
+				for _, k := range keys {
+					if !k.Volatile {
+						collect(k, func(id digest.Digest, s Structure) bool {
+							return b.learn(tx.Bucket(bucketKeys), &c, id, s)
+						})
+					}
+				}
+				return b.add(func(next *batch) { next.save(c) })
+			})
+		})
+	}()
 	if errors.Is(err, errCorrupt) {
-		return nil
+		b.judge(err)
+		return b.enqueue(func(next *batch) { next.save(c) })
 	}
 	return err
 }
 
-// knows says whether the structure of a key is stored or about to be. A leaf
-// that may be a stub counts as known once it is there at all. b.mu is held.
-func (b *Bolt) knows(bucket *bbolt.Bucket, c *change, id digest.Digest) bool {
-	if _, ok := c.structures[id]; ok {
-		return true
+// learn adds a structure to c unless it is stored; it returns true if those
+// under it need not be looked at. b.mu is held.
+func (b *Bolt) learn(bucket *bbolt.Bucket, c *change, id digest.Digest, s Structure) bool {
+	known := b.knows(bucket, c, id, s)
+	if !known {
+		c.structures[id] = s
 	}
-	for _, p := range b.batches() {
-		if _, ok := p.table.structures[id]; ok {
-			return true
-		}
+	if b.touched == nil {
+		return known
 	}
-	return bucket.Get([]byte(id)) != nil
+	// While a Sweep is under way a key may be there and those under it not.
+	_, done := b.touched[id]
+	b.touched[id] = struct{}{}
+	return done
 }
 
-// enqueue adds a change to the next batch and wakes the writer.
+// knows says whether a structure is stored or about to be. One that may be a
+// stub is taken for known only until a better one comes. b.mu is held.
+func (b *Bolt) knows(bucket *bbolt.Bucket, c *change, id digest.Digest, s Structure) bool {
+	enough := func(old Structure) bool { return !isLeafContent(old) || isLeafContent(s) }
+	if old, ok := c.structures[id]; ok {
+		return enough(old)
+	}
+	for _, p := range b.batches() {
+		if old, ok := p.table.structures[id]; ok {
+			return enough(old)
+		}
+	}
+	data := bucket.Get([]byte(id))
+	if _, going := b.removing[id]; going || data == nil {
+		return false
+	}
+	old, err := decodeStructure(data)
+	return err == nil && enough(old)
+}
+
+// enqueue is add with the lock taken.
 func (b *Bolt) enqueue(add func(*batch)) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return b.add(add)
+}
+
+// add adds a change to the next batch and wakes the writer. b.mu is held.
+func (b *Bolt) add(add func(*batch)) error {
 	if b.closed {
 		return ErrClosed
 	}
@@ -341,114 +370,4 @@ func (b *Bolt) Forget(_ context.Context, resultID string) error {
 		b.volatile.forget(resultID)
 		next.forget(resultID)
 	})
-}
-
-// KeysOf implements Inspector.
-func (b *Bolt) KeysOf(ctx context.Context, resultID string) ([]digest.Digest, error) {
-	b.mu.Lock()
-	ids := b.volatile.keysOf(resultID)
-	for _, p := range b.batches() {
-		ids = append(ids, p.table.keysOf(resultID)...)
-	}
-	b.mu.Unlock()
-	err := b.view(func(tx *bbolt.Tx) error {
-		return eachKey(tx, resultID, func(id digest.Digest) { ids = append(ids, id) })
-	})
-	if err != nil {
-		return nil, err
-	}
-	slices.Sort(ids)
-	ids = slices.Compact(ids)
-	// What was found may have been replaced or forgotten in a newer batch.
-	var kept []digest.Digest
-	for _, id := range ids {
-		rec, err := b.find(id)
-		if err != nil {
-			return nil, err
-		}
-		if rec != nil && rec.ResultID == resultID {
-			kept = append(kept, id)
-		}
-	}
-	return kept, nil
-}
-
-// eachKey calls fn for the keys that the file has for a result.
-func eachKey(tx *bbolt.Tx, resultID string, fn func(digest.Digest)) error {
-	prefix := append([]byte(resultID), 0)
-	c := tx.Bucket(bucketResults).Cursor()
-	for k, _ := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, _ = c.Next() {
-		fn(digest.Digest(k[len(prefix):]))
-	}
-	return nil
-}
-
-// Walk implements Inspector.
-func (b *Bolt) Walk(ctx context.Context, id digest.Digest, fn func(Node) error) error {
-	return walk(ctx, id, fn, b.node)
-}
-
-func (b *Bolt) node(id digest.Digest) (*Node, error) {
-	s, ok := b.pendingStructure(id)
-	if !ok {
-		err := b.view(func(tx *bbolt.Tx) error {
-			data := tx.Bucket(bucketKeys).Get([]byte(id))
-			if data == nil {
-				return nil
-			}
-			var err error
-			s, err = decodeStructure(data)
-			ok = err == nil
-			if err != nil {
-				return fmt.Errorf("%w: key %s: %w", errCorrupt, id, err)
-			}
-			return nil
-		})
-		if err != nil || !ok {
-			return nil, err
-		}
-	}
-	rec, err := b.find(id)
-	if err != nil {
-		return nil, err
-	}
-	return &Node{ID: id, Structure: s, Record: rec}, nil
-}
-
-func (b *Bolt) pendingStructure(id digest.Digest) (Structure, bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, p := range b.batches() {
-		if s, ok := p.table.structures[id]; ok {
-			return s, true
-		}
-	}
-	return Structure{}, false
-}
-
-// Stats implements Inspector. Records and results that are pending are not
-// counted among those stored, but as Pending; its cost grows with the file.
-func (b *Bolt) Stats(context.Context) (Stats, error) {
-	b.mu.Lock()
-	st := Stats{Lookups: b.lookups, Hits: b.hits, Records: len(b.volatile.records), Results: len(b.volatile.byResult)}
-	for _, p := range b.batches() {
-		st.Pending += len(p.changes)
-	}
-	b.mu.Unlock()
-	err := b.view(func(tx *bbolt.Tx) error {
-		st.Bytes = tx.Size()
-		st.Records += tx.Bucket(bucketRecords).Stats().KeyN
-		st.Structures = tx.Bucket(bucketKeys).Stats().KeyN
-		var last []byte
-		c := tx.Bucket(bucketResults).Cursor()
-		for k, _ := c.First(); k != nil; k, _ = c.Next() {
-			id, _, _ := bytes.Cut(k, []byte{0})
-			if last == nil || !bytes.Equal(id, last) {
-				st.Results++
-				last = append(make([]byte, 0, len(id)), id...)
-			}
-		}
-		return nil
-	})
-	return st, err
 }

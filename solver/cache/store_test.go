@@ -277,6 +277,44 @@ func TestSweep(t *testing.T) {
 	}
 }
 
+// TestSweepDisturbsNobody saves new records on old structures, which are garbage
+// at that moment, while they are swept.
+func TestSweepDisturbsNobody(t *testing.T) {
+	results := &cachetest.Results{}
+	b := open(t, filepath.Join(t.TempDir(), "cache.db"), results, 0)
+	const n = 300
+	old := func(i int) *solver.Key { return key(fmt.Sprint("old", i), key(fmt.Sprint("under", i))) }
+	for i := range n {
+		save(t, b, results, fmt.Sprint("r", i), old(i))
+	}
+	if err := b.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i := range n {
+		if err := b.Forget(t.Context(), fmt.Sprint("r", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	swept := make(chan error)
+	go func() {
+		_, err := b.Sweep(t.Context())
+		swept <- err
+	}()
+	for i := range n {
+		save(t, b, results, fmt.Sprint("n", i), key(fmt.Sprint("new", i), old(i)))
+	}
+	if err := <-swept; err != nil {
+		t.Fatal(err)
+	}
+	for i := range n {
+		walked := 0
+		err := b.Walk(t.Context(), key(fmt.Sprint("new", i), old(i)).ID(), func(cache.Node) error { walked++; return nil })
+		if err != nil || walked != 3 {
+			t.Fatalf("record %d: walked over %d keys, %v; want 3", i, walked, err)
+		}
+	}
+}
+
 // BenchmarkSave is a step's share: a final and a definition key on a chain.
 func BenchmarkSave(b *testing.B) {
 	results := &cachetest.Results{}

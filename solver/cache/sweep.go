@@ -111,6 +111,7 @@ func (b *Bolt) removeKeys(ctx context.Context, ids []digest.Digest) (removed int
 	err = guard(func() error {
 		return b.db.Update(func(tx *bbolt.Tx) error {
 			removed = 0
+			removing := map[digest.Digest]struct{}{}
 			keys := tx.Bucket(bucketKeys)
 			b.mu.Lock()
 			defer b.mu.Unlock()
@@ -125,11 +126,16 @@ func (b *Bolt) removeKeys(ctx context.Context, ids []digest.Digest) (removed int
 				if err := keys.Delete([]byte(id)); err != nil {
 					return err
 				}
+				removing[id] = struct{}{}
 				removed++
 			}
+			b.removing = removing
 			return nil
 		})
 	})
+	b.mu.Lock()
+	b.removing = nil
+	b.mu.Unlock()
 	b.judge(err)
 	return removed, err
 }

@@ -274,6 +274,14 @@ func testWalkOverStubs(f *fixture) {
 	if len(nodes) != 3 || nodes[base.ID()].Digest != op("base") {
 		f.Errorf("walked over %+v", nodes)
 	}
+	// A stub that comes first is replaced by what is known better.
+	late := key("late", key("root"))
+	other := key("other", solver.NewContentKey(late.ID()))
+	f.save("other", other)
+	f.save("late", late)
+	if nodes := f.walk(other.ID()); len(nodes) != 3 || nodes[late.ID()].Digest != op("late") {
+		f.Errorf("walked over %+v", nodes)
+	}
 }
 
 func testDeep(f *fixture) {
