@@ -32,6 +32,7 @@ func newBatch() *batch {
 	return &batch{table: newTable(0), forgotten: map[string]struct{}{}, attempt: make(chan struct{})}
 }
 
+// save adds the records and structures of c.
 func (b *batch) save(c change) {
 	b.changes = append(b.changes, c)
 	for _, id := range c.ids {
@@ -42,6 +43,8 @@ func (b *batch) save(c change) {
 	}
 }
 
+// forget hides what earlier batches and the file have of a result; what this
+// batch saves of it later is visible again, as it will be in the file.
 func (b *batch) forget(resultID string) {
 	b.changes = append(b.changes, change{result: resultID})
 	b.table.forget(resultID)

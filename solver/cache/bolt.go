@@ -139,6 +139,7 @@ func (b *Bolt) Lookup(_ context.Context, key *solver.Key) (*solver.Record, error
 	return rec, err
 }
 
+// find looks a record up in what is pending, in memory and in the file.
 func (b *Bolt) find(id digest.Digest) (*solver.Record, error) {
 	b.mu.Lock()
 	batches := b.batches()
@@ -167,6 +168,7 @@ func (b *Bolt) find(id digest.Digest) (*solver.Record, error) {
 	return rec, nil
 }
 
+// getRecord reads a record from the file; nil for none.
 func getRecord(tx *bbolt.Tx, id digest.Digest) (*solver.Record, error) {
 	data := tx.Bucket(bucketRecords).Get([]byte(id))
 	if data == nil {
@@ -357,6 +359,7 @@ func (b *Bolt) add(add func(*batch)) error {
 	return nil
 }
 
+// poke wakes whoever listens; if it is awake already nothing is lost.
 func poke(ch chan<- struct{}) {
 	select {
 	case ch <- struct{}{}:

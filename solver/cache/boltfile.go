@@ -78,6 +78,8 @@ func setAside(path string) error {
 	return nil
 }
 
+// tryOpen opens the file as it is; errCorrupt says that it cannot be used, other
+// errors that it cannot be reached.
 func tryOpen(path string) (*bbolt.DB, error) {
 	var db *bbolt.DB
 	err := guard(func() error {

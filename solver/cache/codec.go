@@ -42,6 +42,7 @@ func decodeRecord(data []byte) (*solver.Record, error) {
 	return rec, nil
 }
 
+// encodeStructure keeps the order of inputs, which is part of the identity.
 func encodeStructure(s Structure) []byte {
 	b := []byte{codecVersion}
 	b = appendString(b, s.Digest.String())
@@ -94,6 +95,7 @@ func newDecoder(data []byte) *decoder {
 	return d
 }
 
+// fail notes the first error and ends the input.
 func (d *decoder) fail(format string, args ...any) {
 	if d.err == nil {
 		d.err = fmt.Errorf(format, args...)
@@ -132,6 +134,8 @@ func (d *decoder) string() string {
 	return s
 }
 
+// end returns the first error; bytes left over are one, because they mean that
+// the value is not what it is taken for.
 func (d *decoder) end() error {
 	if d.err == nil && len(d.data) > 0 {
 		d.fail("%d bytes are left over", len(d.data))

@@ -55,6 +55,7 @@ func (b *Bolt) Walk(ctx context.Context, id digest.Digest, fn func(Node) error) 
 	return walk(ctx, id, fn, b.node)
 }
 
+// node returns what is known of a key; nil for an unknown one.
 func (b *Bolt) node(id digest.Digest) (*Node, error) {
 	s, ok := b.pendingStructure(id)
 	if !ok {
@@ -82,6 +83,7 @@ func (b *Bolt) node(id digest.Digest) (*Node, error) {
 	return &Node{ID: id, Structure: s, Record: rec}, nil
 }
 
+// pendingStructure looks only at what is not in the file yet.
 func (b *Bolt) pendingStructure(id digest.Digest) (Structure, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -36,6 +36,7 @@ func newTable(limit int) *table {
 	}
 }
 
+// put stores rec under id in place of what was there.
 func (t *table) put(id digest.Digest, rec *solver.Record) {
 	t.remove(id)
 	t.records[id] = rec
@@ -66,6 +67,7 @@ func (t *table) shrink() {
 	}
 }
 
+// remove drops what is stored under id, if anything.
 func (t *table) remove(id digest.Digest) {
 	rec, ok := t.records[id]
 	if !ok {
@@ -88,6 +90,7 @@ func (t *table) forget(resultID string) []digest.Digest {
 	return ids
 }
 
+// keysOf returns the keys of a result, sorted so that answers do not vary.
 func (t *table) keysOf(resultID string) []digest.Digest {
 	return slices.Sorted(maps.Keys(t.byResult[resultID]))
 }

@@ -127,10 +127,12 @@ func (w *batch) apply(tx *bbolt.Tx) error {
 	return nil
 }
 
+// resultKey is a key of bucketResults; result ids have no zero byte.
 func resultKey(resultID string, id digest.Digest) []byte {
 	return append(append([]byte(resultID), 0), id...)
 }
 
+// putRecord writes one record and moves its key to the result's index.
 func putRecord(tx *bbolt.Tx, id digest.Digest, resultID string, data []byte) error {
 	results := tx.Bucket(bucketResults)
 	old, err := getRecord(tx, id)
@@ -148,6 +150,7 @@ func putRecord(tx *bbolt.Tx, id digest.Digest, resultID string, data []byte) err
 	return tx.Bucket(bucketRecords).Put([]byte(id), data)
 }
 
+// forgetRecords removes every record of a result through its index.
 func forgetRecords(tx *bbolt.Tx, resultID string) error {
 	var ids []digest.Digest
 	if err := eachKey(tx, resultID, func(id digest.Digest) { ids = append(ids, id) }); err != nil {

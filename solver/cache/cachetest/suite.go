@@ -43,6 +43,7 @@ func Run(t *testing.T, open func(t *testing.T, results *Results) cache.Store) {
 	}
 }
 
+// fixture is one test with the store it tests.
 type fixture struct {
 	*testing.T
 	results *Results
@@ -59,6 +60,7 @@ func key(name string, inputs ...*solver.Key) *solver.Key {
 	return solver.NewKey(op(name), 0, false, ins)
 }
 
+// save stores a new result and gives its hold up.
 func (f *fixture) save(id string, keys ...*solver.Key) *solver.Record {
 	f.Helper()
 	res := f.results.New(id)
@@ -89,6 +91,8 @@ func (f *fixture) expect(k *solver.Key, id string) *solver.Record {
 	return rec
 }
 
+// testAbsent: what was never stored is absent without an error, forgetting it
+// is fine, and a result needs a key.
 func testAbsent(f *fixture) {
 	f.expect(key("a"), "")
 	if err := f.store.Forget(f.Context(), "unknown"); err != nil {
@@ -99,6 +103,8 @@ func testAbsent(f *fixture) {
 	}
 }
 
+// testSaveAndLoad: every key leads to the result and to the final key, so that
+// dependents of either are the same.
 func testSaveAndLoad(f *fixture) {
 	final, definition := key("a", key("content")), key("a", key("b"))
 	f.save("r1", final, definition)
@@ -126,6 +132,7 @@ func testSaveAndLoad(f *fixture) {
 	f.expect(key("b"), "")
 }
 
+// testScratch: the empty file system is a result that nobody has to keep.
 func testScratch(f *fixture) {
 	k := key("scratch")
 	if _, err := f.store.Save(f.Context(), []*solver.Key{k}, nil); err != nil {
@@ -141,6 +148,8 @@ func testScratch(f *fixture) {
 	}
 }
 
+// testReplace: a newer result takes over a key, and forgetting the older one
+// leaves it alone.
 func testReplace(f *fixture) {
 	a, b := key("a"), key("b")
 	f.save("old", a, b)
@@ -154,6 +163,7 @@ func testReplace(f *fixture) {
 	f.expect(b, "")
 }
 
+// testCreatedAt: a new key for a known result does not make it younger.
 func testCreatedAt(f *fixture) {
 	first := f.save("r", key("a"))
 	again := f.save("r", key("a"), key("alias"))
@@ -163,11 +173,14 @@ func testCreatedAt(f *fixture) {
 	f.expect(key("alias"), "r")
 }
 
+// testOutputs: a record of one output says nothing of another.
 func testOutputs(f *fixture) {
 	f.save("r0", solver.NewKey(op("a"), 0, false, nil))
 	f.expect(solver.NewKey(op("a"), 1, false, nil), "")
 }
 
+// testVolatile: volatile keys are found by this process, but never the reason
+// to make a result durable.
 func testVolatile(f *fixture) {
 	v := solver.NewKey(op("session"), 0, true, nil)
 	f.save("r", v)
@@ -182,6 +195,7 @@ func testVolatile(f *fixture) {
 	}
 }
 
+// testForget: all records of a result go at once, and it may come back.
 func testForget(f *fixture) {
 	f.save("r", key("a"), key("b"))
 	f.save("s", key("c"))
@@ -205,6 +219,8 @@ func testForget(f *fixture) {
 	f.expect(key("b"), "")
 }
 
+// testLost: a result that is gone takes its records with it when that is
+// noticed.
 func testLost(f *fixture) {
 	rec := f.save("r", key("a"), key("b"))
 	f.results.Lose("r")
@@ -215,6 +231,7 @@ func testLost(f *fixture) {
 	f.expect(key("b"), "")
 }
 
+// walk collects what is under a key.
 func (f *fixture) walk(id digest.Digest) map[digest.Digest]cache.Node {
 	f.Helper()
 	nodes := map[digest.Digest]cache.Node{}
@@ -231,6 +248,7 @@ func (f *fixture) walk(id digest.Digest) map[digest.Digest]cache.Node {
 	return nodes
 }
 
+// testWalk: the structure comes back as it was saved, each key once.
 func testWalk(f *fixture) {
 	content := solver.NewContentKey(op("files"))
 	base := key("base")
@@ -284,6 +302,7 @@ func testWalkOverStubs(f *fixture) {
 	}
 }
 
+// testDeep: chains as long as the longest builds neither recurse nor crawl.
 func testDeep(f *fixture) {
 	const depth = 10_000
 	k := key("bottom")
@@ -297,6 +316,7 @@ func testDeep(f *fixture) {
 	}
 }
 
+// testStats: counts are right once nothing is pending.
 func testStats(f *fixture) {
 	f.save("r", key("a"), key("b"))
 	f.expect(key("a"), "r")
@@ -313,6 +333,7 @@ func testStats(f *fixture) {
 	}
 }
 
+// testConcurrent: many savers, finders and forgetters see their own writes.
 func testConcurrent(f *fixture) {
 	var wg sync.WaitGroup
 	for i := range 8 {
