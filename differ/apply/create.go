@@ -59,9 +59,12 @@ func (x *extractor) regular(ctx context.Context, hdr *tar.Header, parent node, b
 	e := x.describe(hdr, joinPath(parent.path, base), layerindex.Regular)
 	e.Size = hdr.Size
 	// Attributes that the file system does not take must not be in the digest, so
-	// they come first; capabilities must come after the data, which drops them.
+	// they are tried before the bytes are hashed. Capabilities are dropped by the
+	// write and set again after it.
 	if e.Size > 0 && len(e.Xattrs) > 0 {
-		return x.regularWithXattrs(ctx, hdr, parent, base, e, fd, data)
+		if err := x.setXattrs(fd, "", e, hdr); err != nil {
+			return err
+		}
 	}
 	if err := x.write(ctx, fd, e, isSparse(hdr), data); err != nil {
 		return err
@@ -69,24 +72,8 @@ func (x *extractor) regular(ctx context.Context, hdr *tar.Header, parent node, b
 	if err := x.applyHandle(fd, e, hdr); err != nil {
 		return err
 	}
-	x.tree.index.Put(e)
-	return x.date(parent.fd, base, hdr)
-}
-
-// regularWithXattrs is the rare order: probe attributes, write, apply all.
-func (x *extractor) regularWithXattrs(ctx context.Context, hdr *tar.Header, parent node, base string, e *layerindex.Entry, fd int, data io.Reader) error {
-	if err := x.setXattrs(fd, "", e, hdr); err != nil {
-		return err
-	}
-	if err := x.write(ctx, fd, e, isSparse(hdr), data); err != nil {
-		return err
-	}
-	kept := e.Xattrs
-	if err := x.applyHandle(fd, e, hdr); err != nil {
-		return err
-	}
-	if len(kept) != len(e.Xattrs) {
-		return fmt.Errorf("file system took attributes once and not again")
+	if e.Size == 0 {
+		e.Seal() // attributes may have been refused after the header was hashed
 	}
 	x.tree.index.Put(e)
 	return x.date(parent.fd, base, hdr)

@@ -152,7 +152,7 @@ func (x *extractor) entry(ctx context.Context, hdr *tar.Header, data io.Reader) 
 	}
 	dir, base := splitName(name)
 	if x.whiteouts && isMarker(base) {
-		return x.marker(hdr, dir, base)
+		return x.marker(dir, base)
 	}
 	if hdr.Typeflag == tar.TypeLink {
 		return x.hardLink(hdr, dir, base)

@@ -24,7 +24,7 @@ func isMarker(base string) bool { return strings.HasPrefix(base, whiteoutPrefix)
 // marker handles a whiteout or opaque marker. Markers speak about lower layers
 // only: what this layer holds itself stays, wherever the marker comes in the
 // archive.
-func (x *extractor) marker(_ *tar.Header, dir, base string) error {
+func (x *extractor) marker(dir, base string) error {
 	if strings.HasPrefix(base, whiteoutMeta) && base != whiteoutOpaque {
 		return nil // book-keeping of AUFS, such as .wh..wh.plnk
 	}

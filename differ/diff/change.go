@@ -89,13 +89,12 @@ func Changes(ctx context.Context, p Pair, fn func(*Change) error) error {
 		return err
 	}
 	defer low.Close()
-	w := &walker{ctx: ctx, layered: p.Layered, attrs: p.attrs(), fn: fn}
-	return w.walk("", up, low, !p.Layered)
+	w := &walker{layered: p.Layered, attrs: p.attrs(), fn: fn}
+	return w.walk(ctx, "", up, low, !p.Layered)
 }
 
 // walker compares directories pairwise.
 type walker struct {
-	ctx     context.Context // of one call of Changes, which it does not outlive
 	layered bool
 	attrs   overlay.Attrs
 	fn      func(*Change) error
@@ -103,8 +102,8 @@ type walker struct {
 
 // walk compares the upper directory with the lower one. If whole is set, names
 // that are only below were deleted; otherwise whiteouts tell what was.
-func (w *walker) walk(path string, up int, low *overlay.Stack, whole bool) error {
-	if err := w.ctx.Err(); err != nil {
+func (w *walker) walk(ctx context.Context, path string, up int, low *overlay.Stack, whole bool) error {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if len(path) > maxPath {
@@ -128,7 +127,7 @@ func (w *walker) walk(path string, up int, low *overlay.Stack, whole bool) error
 		if path != "" {
 			child = path + "/" + name
 		}
-		if err := w.visit(&Change{Path: child, dir: up, name: name}, low, whole); err != nil {
+		if err := w.visit(ctx, &Change{Path: child, dir: up, name: name}, low, whole); err != nil {
 			return err
 		}
 	}
@@ -136,7 +135,7 @@ func (w *walker) walk(path string, up int, low *overlay.Stack, whole bool) error
 }
 
 // visit compares one name.
-func (w *walker) visit(c *Change, low *overlay.Stack, whole bool) error {
+func (w *walker) visit(ctx context.Context, c *Change, low *overlay.Stack, whole bool) error {
 	hit, below, err := low.Lookup(c.name)
 	if err != nil {
 		return err
@@ -168,7 +167,7 @@ func (w *walker) visit(c *Change, low *overlay.Stack, whole bool) error {
 		}
 	}
 	if inode.IsDir(&c.stat) {
-		return w.descend(c, low, below && inode.IsDir(&hit.Stat), whole)
+		return w.descend(ctx, c, low, below && inode.IsDir(&hit.Stat), whole)
 	}
 	if c.Kind == Unmodified && c.stat.Nlink < 2 {
 		return nil
@@ -199,7 +198,7 @@ func (w *walker) refuseMetacopy(dir int, name string) error {
 }
 
 // descend tells a directory and walks it.
-func (w *walker) descend(c *Change, low *overlay.Stack, merges, whole bool) error {
+func (w *walker) descend(ctx context.Context, c *Change, low *overlay.Stack, merges, whole bool) error {
 	sub, err := inode.OpenDir(c.dir, c.name)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", c.Path, err)
@@ -222,7 +221,7 @@ func (w *walker) descend(c *Change, low *overlay.Stack, merges, whole bool) erro
 		}
 		defer child.Close()
 	}
-	return w.walk(c.Path, sub, child, whole)
+	return w.walk(ctx, c.Path, sub, child, whole)
 }
 
 // same applies the rule of the package comment.
