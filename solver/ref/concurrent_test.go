@@ -28,7 +28,7 @@ func TestConcurrent(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			defer base.Release(t.Context())
+			defer f.release(base)
 			for i := range 12 {
 				id, err := worker(t.Context(), f.Store, rnd, base, fmt.Sprintf("%d-%d", w, i))
 				if err != nil {
@@ -106,7 +106,7 @@ func worker(ctx context.Context, s *Store, rnd *rand.Rand, base *Ref, name strin
 	if err != nil {
 		return "", err
 	}
-	defer func() { r.Release(ctx) }()
+	defer func() { _ = r.Release(ctx) }()
 	switch rnd.IntN(4) {
 	case 0:
 		if _, err := r.Layers(ctx, LayerOptions{}, nil); err != nil {
@@ -117,7 +117,9 @@ func worker(ctx context.Context, s *Store, rnd *rand.Rand, base *Ref, name strin
 		if err != nil {
 			return "", err
 		}
-		r.Release(ctx)
+		if err := r.Release(ctx); err != nil {
+			return "", err
+		}
 		r = m
 	case 2:
 		if _, err := r.ReadFile(ctx, name, 0, 0); err != nil {
@@ -167,12 +169,12 @@ func BenchmarkStep(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			defer h.close()
+			defer func() { _ = h.close() }()
 			s, err := Open(b.Context(), h.cfg)
 			if err != nil {
 				b.Fatal(err)
 			}
-			defer s.Close()
+			defer func() { _ = s.Close() }()
 			var parent *Ref
 			for i := 0; b.Loop(); i++ {
 				if i%50 == 0 {
@@ -189,7 +191,7 @@ func BenchmarkStep(b *testing.B) {
 				if err := s.Keep(b.Context(), r); err != nil {
 					b.Fatal(err)
 				}
-				parent.Release(b.Context())
+				_ = parent.Release(b.Context())
 				parent = r
 			}
 		})

@@ -40,7 +40,7 @@ func crashChild(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	go s.Sweep(ctx)
+	go func() { _, _ = s.Sweep(ctx) }()
 	fmt.Println("open")
 	var refs []*Ref
 	for i := 0; ; i++ {
@@ -59,7 +59,9 @@ func crashChild(ctx context.Context, dir string) error {
 			fmt.Println("kept", r.ID(), r.GetInfo("file"))
 		}
 		if refs = append(refs, r); len(refs) > 6 {
-			refs[0].Release(ctx)
+			if err := refs[0].Release(ctx); err != nil {
+				return err
+			}
 			refs = refs[1:]
 		}
 		if rand.IntN(15) == 0 {
@@ -114,7 +116,9 @@ func crashStep(ctx context.Context, s *Store, parent *Ref, refs []*Ref, name str
 		if err != nil {
 			return nil, err
 		}
-		r.Release(ctx)
+		if err := r.Release(ctx); err != nil {
+			return nil, err
+		}
 		r = m
 	}
 	return r, r.SetInfo("file", name)
@@ -215,7 +219,7 @@ func runAndKill(t *testing.T, dir string, after time.Duration) map[string]string
 		switch word, rest, _ := strings.Cut(lines.Text(), " "); word {
 		case "open":
 			opened = true
-			time.AfterFunc(after, func() { cmd.Process.Signal(syscall.SIGKILL) })
+			time.AfterFunc(after, func() { _ = cmd.Process.Signal(syscall.SIGKILL) })
 		case "kept":
 			id, file, _ := strings.Cut(rest, " ")
 			kept[id] = file

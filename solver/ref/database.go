@@ -60,8 +60,7 @@ func openDatabase(dir string) (*database, error) {
 		return nil
 	})
 	if err != nil {
-		db.Close()
-		return nil, fmt.Errorf("prepare %s: %w", path, err)
+		return nil, withCleanup(fmt.Errorf("prepare %s: %w", path, err), db.Close())
 	}
 	return &database{bolt: db}, nil
 }

@@ -71,8 +71,7 @@ func (s *Store) FromLayers(ctx context.Context, layers []Layer, p LayerProvider,
 	}
 	if o.keep {
 		if err := s.Keep(ctx, r); err != nil {
-			r.Release(ctx)
-			return nil, err
+			return nil, withCleanup(err, r.Release(ctx))
 		}
 	}
 	return r, nil

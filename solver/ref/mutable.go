@@ -69,8 +69,7 @@ func (s *Store) newMutable(ctx context.Context, key string, parent *Ref, opts []
 		return err
 	}
 	if err := s.store(ctx, a.e, true); err != nil {
-		a.Discard(ctx)
-		return err
+		return withCleanup(err, a.Discard(ctx))
 	}
 	s.release(ctx, a.e)
 	return nil

@@ -2,6 +2,7 @@ package ref
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -56,8 +57,7 @@ func (s *Store) Diff(ctx context.Context, lower, upper *Ref, opts ...Option) (*R
 	}
 	// The layer is laid over lower; alone it is a stack of one.
 	r, err := s.stack(ctx, []*entry{layer.e}, []*entry{layer.e}, opts)
-	layer.Release(ctx)
-	return r, err
+	return r, errors.Join(err, layer.Release(ctx))
 }
 
 func isPrefix(short, long []*entry) bool {
@@ -80,21 +80,21 @@ func (s *Store) difference(ctx context.Context, lower, upper *Ref) (_ *Ref, err 
 	}
 	defer func() {
 		if err != nil {
-			a.Discard(ctx)
+			err = withCleanup(err, a.Discard(ctx))
 		}
 	}()
 	lowerMounts, releaseLower, err := lower.Mounts(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer releaseLower()
+	defer func() { err = errors.Join(err, releaseLower()) }()
 	var upperMounts []mount.Mount
 	if upper != nil {
 		var releaseUpper func() error
 		if upperMounts, releaseUpper, err = upper.Mounts(ctx); err != nil {
 			return nil, err
 		}
-		defer releaseUpper()
+		defer func() { err = errors.Join(err, releaseUpper()) }()
 	}
 	layer, _, err := s.cfg.Comparer.CompareLayer(s.leased(ctx, a.e.lease), lowerMounts, upperMounts, CompareOptions{Compression: Uncompressed})
 	if err != nil {

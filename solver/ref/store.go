@@ -82,8 +82,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, err
 	}
 	if err := unmountLeftovers(ctx, filepath.Join(root, mountsDir)); err != nil {
-		db.bolt.Close()
-		return nil, err
+		return nil, withCleanup(err, db.bolt.Close())
 	}
 	sum := sha256.Sum256([]byte(cfg.Namespace + "\x00" + root))
 	s := &Store{

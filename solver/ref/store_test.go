@@ -1,10 +1,15 @@
 package ref
 
 import (
+	"bytes"
 	"maps"
+	"os"
+	"path/filepath"
 	"testing"
 
+	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 )
 
 func TestLayers(t *testing.T) {
@@ -74,4 +79,161 @@ func TestKept(t *testing.T) {
 			t.Errorf("left behind: %+v", l)
 		}
 	})
+}
+
+func TestSnapshotGone(t *testing.T) {
+	f := newFixture(t, hostOptions{})
+	ctx := f.ctx(t.Context())
+	base := f.layer(nil, files{"a": "1"})
+	top := f.layer(base, files{"b": "2"})
+	f.keep(top)
+	id, lease := top.ID(), top.e.lease
+	f.release(base, top)
+	if err := f.cfg.Leases.Delete(ctx, leases.Lease{ID: lease}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.cfg.GC(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Get(ctx, id); !errdefs.IsNotFound(err) {
+		t.Errorf("got %v, want not found", err)
+	}
+	if l := f.left(); l != (left{}) {
+		t.Errorf("left behind: %+v", l)
+	}
+}
+
+func TestDamagedDatabase(t *testing.T) {
+	f := newFixture(t, hostOptions{})
+	r := f.layer(nil, files{"a": "1"})
+	f.keep(r)
+	f.release(r)
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(f.cfg.Root, "refs.db"), bytes.Repeat([]byte("x"), 64<<10), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.open()
+	if n, err := f.Sweep(t.Context()); err != nil || n != 1 {
+		t.Errorf("swept %d leases, want that of the ref; %v", n, err)
+	}
+	if l := f.left(); l != (left{}) {
+		t.Errorf("left behind: %+v", l)
+	}
+}
+
+func TestSecondStoreIsRefused(t *testing.T) {
+	f := newFixture(t, hostOptions{})
+	if _, err := Open(t.Context(), f.host.cfg); !errdefs.IsUnavailable(err) {
+		t.Errorf("got %v, want unavailable", err)
+	}
+}
+
+func TestLeftoverMounts(t *testing.T) {
+	f := newFixture(t, hostOptions{})
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ours := filepath.Join(f.cfg.Root, mountsDir, "old")
+	sub := filepath.Join(ours, "sub")
+	other := filepath.Join(t.TempDir(), "other")
+	near := filepath.Join(f.cfg.Root, mountsDir+"-not")
+	for _, dir := range []string{ours, sub, other, near} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer func() {
+		for _, dir := range []string{other, near} {
+			if err := unix.Unmount(dir, 0); err != nil {
+				t.Errorf("%s: %v", dir, err)
+			}
+		}
+	}()
+	f.open()
+	names, err := os.ReadDir(filepath.Join(f.cfg.Root, mountsDir))
+	if err != nil || len(names) > 0 {
+		t.Errorf("left %v, %v", names, err)
+	}
+}
+
+func TestMountsAreShared(t *testing.T) {
+	f := newFixture(t, hostOptions{})
+	ctx := t.Context()
+	base := f.layer(nil, files{"a": "1"})
+	r := f.layer(base, files{"b": "2"})
+	one, releaseOne, err := r.Dir(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, releaseTwo, err := r.Dir(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if one != two {
+		t.Errorf("two mounts: %s and %s", one, two)
+	}
+	f.release(base, r)
+	for _, release := range []func() error{releaseOne, releaseOne} {
+		if err := release(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantFile(t, two, "b")
+	if err := releaseTwo(); err != nil {
+		t.Fatal(err)
+	}
+	if l := f.left(); l != (left{}) {
+		t.Errorf("left behind: %+v", l)
+	}
+	a, err := f.Prepare(ctx, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, release, err := a.Dir(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Commit(ctx); !errdefs.IsFailedPrecondition(err) {
+		t.Errorf("commit while mounted: %v", err)
+	}
+	if err := release(); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Discard(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestUsesAreBatched reads a ref often and finds the count after a restart.
+func TestUsesAreBatched(t *testing.T) {
+	f := newFixture(t, hostOptions{})
+	r := f.layer(nil, files{"a": "1"})
+	f.keep(r)
+	id := r.ID()
+	f.release(r)
+	writes := func() int64 {
+		stats := f.db.bolt.Stats()
+		return stats.TxStats.GetWrite()
+	}
+	before := writes()
+	for range 20 {
+		r, err := f.Get(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.release(r)
+	}
+	if after := writes(); after != before {
+		t.Errorf("%d writes for uses", after-before)
+	}
+	f.reopen()
+	list, err := f.Usage(t.Context(), nil)
+	if err != nil || len(list) != 1 || list[0].UsageCount != 20 || list[0].LastUsedAt == nil {
+		t.Errorf("usage %+v, %v", list, err)
+	}
 }
