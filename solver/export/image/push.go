@@ -1,0 +1,134 @@
+package image
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+	"github.com/containerd/containerd/v2/pkg/labels"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kilnbuild/kiln/solver"
+	"github.com/kilnbuild/kiln/solver/export/manifest"
+	"github.com/kilnbuild/kiln/solver/progress"
+	"github.com/kilnbuild/kiln/solver/registry"
+)
+
+// pusher uploads one image, possibly under several names.
+type pusher struct {
+	cfg *Config
+	settings
+	image *manifest.Image
+	env   solver.Env
+}
+
+// push uploads the image under a name: what manifests name before the
+// manifests, the root last, so that a name at a registry never leads to half
+// an image.
+func (p *pusher) push(ctx context.Context, name string) error {
+	ctx = namespaces.WithNamespace(ctx, p.cfg.Namespace)
+	named, tagged, err := p.parse(name)
+	if err != nil {
+		return err
+	}
+	repo, err := p.cfg.Registry.Repository(named.String(), registry.Options{Sessions: p.env.Sessions, Insecure: p.insecure})
+	if err != nil {
+		return err
+	}
+	if err := p.blobs(ctx, repo, named); err != nil {
+		return err
+	}
+	root := p.image.Descriptor
+	defer progress.Status(p.env, fmt.Sprintf("pushing manifest for %s@%s", named, root.Digest), "").Done()
+	if p.image.Index {
+		for _, m := range p.image.Manifests {
+			if err := repo.Push(ctx, m.Descriptor, p.cfg.Content, nil); err != nil {
+				return err
+			}
+		}
+	}
+	if !tagged {
+		return repo.Push(ctx, root, p.cfg.Content, nil)
+	}
+	return repo.PushTag(ctx, root, p.cfg.Content)
+}
+
+// parse reads a name and tells whether the image gets a tag at the registry.
+func (p *pusher) parse(name string) (reference.Named, bool, error) {
+	parsed, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return nil, false, fmt.Errorf("parse image name: %w: %w", err, errdefs.ErrInvalidArgument)
+	}
+	if !p.pushByDigest {
+		named := reference.TagNameOnly(parsed)
+		_, tagged := named.(reference.Tagged)
+		return named, tagged, nil
+	}
+	if !reference.IsNameOnly(parsed) {
+		return nil, false, fmt.Errorf("can't push tagged ref %s by digest: %w", parsed, errdefs.ErrInvalidArgument)
+	}
+	return parsed, false, nil
+}
+
+// blobs uploads layers and configurations, each once. The registry client
+// bounds how many at a time.
+func (p *pusher) blobs(ctx context.Context, repo *registry.Repository, named reference.Named) error {
+	defer progress.Status(p.env, "pushing layers", "").Done()
+	remember, err := docker.AppendDistributionSourceLabel(p.cfg.Content, named.String())
+	if err != nil {
+		return fmt.Errorf("name repository %s: %w", named, err)
+	}
+	seen := map[digest.Digest]bool{}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, m := range p.image.Manifests {
+		for _, desc := range append(m.Layers[:len(m.Layers):len(m.Layers)], m.Config) {
+			if seen[desc.Digest] || images.IsNonDistributable(desc.MediaType) {
+				continue
+			}
+			seen[desc.Digest] = true
+			group.Go(func() error {
+				if err := p.blob(ctx, repo, desc); err != nil {
+					return err
+				}
+				if images.IsLayerType(desc.MediaType) {
+					// A label less costs an upload some day, nothing else.
+					if _, err := remember(ctx, desc); err != nil {
+						log.G(ctx).WithError(err).Warnf("note where layer %s was pushed", desc.Digest)
+					}
+				}
+				return nil
+			})
+		}
+	}
+	return group.Wait()
+}
+
+// blob uploads one blob, or has the registry take it from another of its
+// repositories that is known to have it.
+func (p *pusher) blob(ctx context.Context, repo *registry.Repository, desc ocispecs.Descriptor) error {
+	info, err := p.cfg.Content.Info(ctx, desc.Digest)
+	if err != nil {
+		return fmt.Errorf("look up blob %s: %w", desc.Digest, err)
+	}
+	desc.Annotations = sources(info)
+	return repo.Push(ctx, desc, p.cfg.Content, nil)
+}
+
+// sources are the labels that tell which repositories have a blob.
+func sources(info content.Info) map[string]string {
+	m := maps.Clone(info.Labels)
+	maps.DeleteFunc(m, func(k, _ string) bool {
+		return !strings.HasPrefix(k, labels.LabelDistributionSource+".")
+	})
+	return m
+}

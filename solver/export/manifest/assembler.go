@@ -1,0 +1,210 @@
+package manifest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kilnbuild/kiln/solver"
+	"github.com/kilnbuild/kiln/solver/export"
+	"github.com/kilnbuild/kiln/solver/progress"
+	"github.com/kilnbuild/kiln/solver/ref"
+)
+
+// Assembler makes images out of results.
+type Assembler struct {
+	// Content receives the blobs.
+	Content content.Store
+}
+
+// part is one platform of an image in the making.
+type part struct {
+	export.Result
+	layers []ref.Layer
+	epoch  *time.Time
+}
+
+// Assemble writes the image of src. ctx has the namespace and a lease, which
+// own the blobs until something else does; o comes from Finish. Progress goes
+// to env.
+func (a *Assembler) Assemble(ctx context.Context, src *export.Source, o Options, env solver.Env) (*Image, error) {
+	parts, err := plan(src, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.layers(ctx, parts, o, env); err != nil {
+		return nil, err
+	}
+	im := &Image{Index: src.Multi()}
+	for _, p := range parts {
+		m, err := a.manifest(ctx, src, p, o, env)
+		if err != nil {
+			return nil, err
+		}
+		im.Manifests = append(im.Manifests, m)
+	}
+	if !im.Index {
+		im.Descriptor = im.Manifests[0].Descriptor
+		return im, nil
+	}
+	im.Descriptor, err = a.index(ctx, im.Manifests, o, env)
+	return im, err
+}
+
+// plan checks what can be checked before anything is written.
+func plan(src *export.Source, o Options) ([]*part, error) {
+	results, err := src.Results()
+	if err != nil {
+		return nil, err
+	}
+	var parts []*part
+	var list []ocispecs.Platform
+	for _, r := range results {
+		if err := checkAttestations(r, o); err != nil {
+			return nil, err
+		}
+		epoch, err := o.Epoch.For(src, r.ID)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, &part{Result: r, epoch: epoch})
+		list = append(list, r.Platform.Platform)
+	}
+	return parts, o.Annotations.check(list, src.Multi(), o.OCI)
+}
+
+// checkAttestations refuses what would have to be attached.
+func checkAttestations(r export.Result, o Options) error {
+	for _, att := range r.Attestations {
+		switch {
+		case att.InlineOnly && !o.Inline:
+			continue
+		case !o.OCI:
+			return conflict("cannot export attestations with \"oci-mediatypes=false\"")
+		}
+		return fmt.Errorf("attach attestation %s to an image: %w", att.PredicateType, errdefs.ErrNotImplemented)
+	}
+	return nil
+}
+
+// layers makes the layer blobs of all parts, side by side.
+func (a *Assembler) layers(ctx context.Context, parts []*part, o Options, env solver.Env) error {
+	defer progress.Status(env, "exporting layers", "").Done()
+	group, ctx := errgroup.WithContext(ctx)
+	for _, p := range parts {
+		opt := o.Layers
+		if o.Rewrite && p.epoch != nil {
+			opt.Epoch = p.epoch
+			id := fmt.Sprintf("rewriting layers with source-date-epoch %d (%s)", p.epoch.Unix(), p.epoch)
+			defer progress.Status(env, id, "").Done()
+		}
+		group.Go(func() (err error) {
+			p.layers, err = p.Ref.Layers(ctx, opt, env)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("export layers: %w", err)
+	}
+	return nil
+}
+
+// manifest writes configuration and manifest of one platform.
+func (a *Assembler) manifest(ctx context.Context, src *export.Source, p *part, o Options, env solver.Env) (Manifest, error) {
+	out := Manifest{Ref: p.Ref}
+	config, err := imageConfig(configInput{
+		config:   src.Meta(export.MetaImageConfig, p.ID),
+		base:     src.Meta(export.MetaBaseConfig, p.ID),
+		platform: p.Platform.Platform,
+		layers:   p.layers,
+		epoch:    p.epoch,
+	})
+	if err != nil {
+		return out, err
+	}
+	family := familyOf(o.OCI)
+	done := status(env, "exporting config ")
+	out.Config, err = a.write(ctx, family.config, config, nil)
+	done(out.Config.Digest)
+	if err != nil {
+		return out, err
+	}
+	annotations := o.Annotations.of(p.Platform.Platform)
+	m := ocispecs.Manifest{
+		Versioned:   specs.Versioned{SchemaVersion: 2},
+		MediaType:   family.manifest,
+		Config:      out.Config,
+		Layers:      []ocispecs.Descriptor{},
+		Annotations: annotations.manifest,
+	}
+	for _, l := range p.layers {
+		desc, err := layerDescriptor(l.Descriptor, o.OCI, o.Foreign)
+		if err != nil {
+			return out, err
+		}
+		m.Layers = append(m.Layers, desc)
+		out.DiffIDs = append(out.DiffIDs, l.DiffID)
+	}
+	out.Layers = m.Layers
+	done = status(env, "exporting manifest ")
+	out.Descriptor, err = a.writeJSON(ctx, family.manifest, m, append([]ocispecs.Descriptor{m.Config}, m.Layers...))
+	done(out.Descriptor.Digest)
+	if err != nil {
+		return out, err
+	}
+	platform := p.Platform.Platform
+	out.Descriptor.Platform = &platform
+	if len(annotations.descriptor) > 0 {
+		out.Descriptor.Annotations = annotations.descriptor
+	}
+	return out, nil
+}
+
+// index writes the list of manifests.
+func (a *Assembler) index(ctx context.Context, manifests []Manifest, o Options, env solver.Env) (ocispecs.Descriptor, error) {
+	family := familyOf(o.OCI)
+	idx := ocispecs.Index{
+		Versioned:   specs.Versioned{SchemaVersion: 2},
+		MediaType:   family.index,
+		Manifests:   []ocispecs.Descriptor{},
+		Annotations: o.Annotations.index,
+	}
+	for _, m := range manifests {
+		idx.Manifests = append(idx.Manifests, m.Descriptor)
+	}
+	done := status(env, "exporting manifest list ")
+	desc, err := a.writeJSON(ctx, family.index, idx, idx.Manifests)
+	done(desc.Digest)
+	if len(o.Annotations.indexDescriptor) > 0 {
+		desc.Annotations = o.Annotations.indexDescriptor
+	}
+	return desc, err
+}
+
+// family is the set of media types of an image's own blobs.
+type family struct{ config, manifest, index string }
+
+func familyOf(oci bool) family {
+	if oci {
+		return family{ocispecs.MediaTypeImageConfig, ocispecs.MediaTypeImageManifest, ocispecs.MediaTypeImageIndex}
+	}
+	return family{images.MediaTypeDockerSchema2Config, images.MediaTypeDockerSchema2Manifest, images.MediaTypeDockerSchema2ManifestList}
+}
+
+// writeJSON writes a parent of other blobs. The form of the JSON, indented by
+// two spaces, is the one that digests of equal images elsewhere come from.
+func (a *Assembler) writeJSON(ctx context.Context, mediaType string, v any, children []ocispecs.Descriptor) (ocispecs.Descriptor, error) {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return ocispecs.Descriptor{}, fmt.Errorf("encode %s: %w", mediaType, err)
+	}
+	return a.write(ctx, mediaType, data, children)
+}
