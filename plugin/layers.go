@@ -74,55 +74,24 @@ func (d layerDiffer) ApplyLayer(ctx context.Context, desc ocispecs.Descriptor, m
 	return out.Digest, nil, err
 }
 
-// layerDirs offers what kiln's snapshotter can do beyond containerd's
-// contract.
-type layerDirs struct {
-	// front is containerd's view of the snapshotter, own kiln's.
-	front snapshots.Snapshotter
-	own   *snapshotter.Snapshotter
-}
-
-// newLayerDirs returns nil for a snapshotter that is not kiln's.
-func newLayerDirs(h *Host) ref.LayerDirs {
+// layerAbilities fills in what kiln's own snapshotter and differ can do beyond
+// containerd's contracts; with others the builder does without.
+func layerAbilities(h *Host, cfg *ref.Config) {
+	cfg.IndexDir = differ.IndexDir
+	cfg.Mount = snapshotter.Mount
 	own, ok := h.Backend.(*snapshotter.Snapshotter)
 	if !ok {
-		return nil
+		return
 	}
-	return &layerDirs{front: h.Snapshotter, own: own}
-}
-
-// LayerDir returns the directory of a layer's own files.
-func (l *layerDirs) LayerDir(ctx context.Context, key string) (string, error) {
-	return l.own.UpperDir(ctx, key)
-}
-
-// LayerIndex returns a layer's index.
-func (l *layerDirs) LayerIndex(ctx context.Context, key string) (*layerindex.Index, error) {
-	data, err := l.own.Index(ctx, key)
-	if err != nil {
-		return nil, err
-	}
-	return layerindex.Decode(data)
-}
-
-// SetLayerIndex stores a layer's index.
-func (l *layerDirs) SetLayerIndex(ctx context.Context, key string, idx *layerindex.Index) error {
-	return l.own.SetIndex(ctx, key, idx.Encode())
-}
-
-// MergeLayers stacks the own layers of snapshots.
-func (l *layerDirs) MergeLayers(ctx context.Context, name string, keys []string) error {
-	spans := make([]snapshotter.Span, len(keys))
-	for i, key := range keys {
-		info, err := l.front.Stat(ctx, key)
-		if err != nil {
-			return err
+	cfg.Layers = own
+	// The commit of such a layer makes it durable; a crash before that loses
+	// only work in flight.
+	cfg.LayerOpts = []snapshots.Opt{snapshotter.WithVolatile()}
+	cfg.Merge = func(ctx context.Context, key string, spans []ref.Span) ([]mount.Mount, error) {
+		list := make([]snapshotter.Span, len(spans))
+		for i, s := range spans {
+			list[i] = snapshotter.Span{Upper: s.Upper, Lower: s.Lower}
 		}
-		spans[i] = snapshotter.Span{Upper: key, Lower: info.Parent}
+		return snapshotter.Merge(ctx, h.Snapshotter, key, list)
 	}
-	active := name + "-merge"
-	if _, err := snapshotter.Merge(ctx, l.front, active, spans); err != nil {
-		return err
-	}
-	return l.front.Commit(ctx, name, active)
 }

@@ -17,11 +17,10 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	"github.com/kilnbuild/kiln/cmd/kilnd/listen"
+	"github.com/kilnbuild/kiln/plugin"
 	"github.com/kilnbuild/kiln/plugin/embedded"
+	"github.com/kilnbuild/kiln/solver/control"
 )
-
-// maxMessage is the limit that every client of the protocol expects, either way.
-const maxMessage = 16 << 20
 
 // gracePeriod is how long calls may take to end after the first signal.
 const gracePeriod = 10 * time.Second
@@ -63,13 +62,25 @@ func run(stop *stopping, s *Settings) (err error) {
 		}
 		log.G(stop.run).Debugf("containerd's services are on %s", path)
 	}
-	server, checks := newServer()
+	builder, err := plugin.Assemble(stop.run, plugin.Options{
+		Host: host.Host(), Config: s.Config, Version: clientVersion(), Executor: "oci", Logs: logLimits(os.Getenv),
+	})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		grace, cancel := context.WithTimeout(stop.shutdown, gracePeriod)
+		defer cancel()
+		err = errors.Join(err, builder.Close(grace))
+	}()
+	server, checks := newServer(s.Namespace)
+	builder.Control.Register(server)
 	return serve(stop, server, checks, listeners)
 }
 
 // newServer makes the gRPC server with what every listener has.
-func newServer() (*grpc.Server, *health.Server) {
-	server := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage))
+func newServer(namespace string) (*grpc.Server, *health.Server) {
+	server := grpc.NewServer(control.ServerOptions(namespace)...)
 	checks := health.NewServer()
 	healthpb.RegisterHealthServer(server, checks)
 	reflection.Register(server)

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"runtime/debug"
+
+	"github.com/kilnbuild/kiln/solver/control"
 )
 
 // Set by the linker; a build without it says what Go recorded.
@@ -15,6 +17,15 @@ const modulePath = "github.com/kilnbuild/kiln"
 
 // versionLine has four fields, the third of which clients read as the version.
 func versionLine(name string) string {
+	v := clientVersion()
+	return fmt.Sprintf("%s %s %s %s", name, v.Package, v.Version, v.Revision)
+}
+
+// dockerfileVersion is the release of the Dockerfile language that the builtin frontend understands.
+const dockerfileVersion = "1.26.0"
+
+// clientVersion is what clients are told.
+func clientVersion() control.Version {
 	v, r := version, revision
 	if info, ok := debug.ReadBuildInfo(); ok {
 		if v == "" && info.Main.Version != "(devel)" {
@@ -32,5 +43,5 @@ func versionLine(name string) string {
 	if r == "" {
 		r = "unknown"
 	}
-	return fmt.Sprintf("%s %s %s %s", name, modulePath, v, r)
+	return control.Version{Package: modulePath, Version: v, Revision: r, Dockerfile: dockerfileVersion}
 }

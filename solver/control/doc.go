@@ -1,6 +1,5 @@
 // Package control serves the builder over gRPC: the Control service, the
-// bridge of gateway builds, sessions, the read-only content service, health
-// and traces. It translates between the wire and the builder and decides
+// bridge of gateway builds, sessions, the read-only content service and traces. It translates between the wire and the builder and decides
 // nothing: every rule about builds is in the packages below.
 //
 // # Wire

@@ -7,10 +7,7 @@ import (
 
 	contentapi "github.com/containerd/containerd/api/services/content/v1"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/health"
-	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/reflection"
 
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 
@@ -80,13 +77,9 @@ type Server struct {
 // New returns a Server.
 func New(cfg Config) *Server { return &Server{cfg: cfg} }
 
-// Register adds all services to s. Interceptors for errors are the caller's:
-// see Interceptors.
-func (s *Server) Register(r *grpc.Server) {
+// Register adds all services to r, which was made with ServerOptions.
+func (s *Server) Register(r grpc.ServiceRegistrar) {
 	s.RegisterShared(r)
-	hs := health.NewServer()
-	grpc_health_v1.RegisterHealthServer(r, hs)
-	reflection.Register(r)
 	if s.cfg.Content != nil {
 		contentapi.RegisterContentServer(r, readOnly{s.cfg.Content})
 	}

@@ -1,0 +1,313 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/containerd/containerd/v2/plugins/services/content/contentserver"
+	"github.com/containerd/log"
+	"github.com/containerd/platforms"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/semaphore"
+	"golang.org/x/sys/unix"
+
+	"github.com/kilnbuild/kiln/plugin/config"
+	"github.com/kilnbuild/kiln/solver/build"
+	"github.com/kilnbuild/kiln/solver/cache"
+	"github.com/kilnbuild/kiln/solver/control"
+	"github.com/kilnbuild/kiln/solver/executor/runc"
+	"github.com/kilnbuild/kiln/solver/export"
+	"github.com/kilnbuild/kiln/solver/frontend"
+	"github.com/kilnbuild/kiln/solver/frontend/dockerfile"
+	"github.com/kilnbuild/kiln/solver/graph"
+	"github.com/kilnbuild/kiln/solver/history"
+	"github.com/kilnbuild/kiln/solver/op/exec"
+	"github.com/kilnbuild/kiln/solver/progress"
+	"github.com/kilnbuild/kiln/solver/ref"
+	"github.com/kilnbuild/kiln/solver/session"
+	"github.com/kilnbuild/kiln/solver/source"
+	"github.com/kilnbuild/kiln/solver/source/local"
+)
+
+// Options are what a builder is made of, beside its host.
+type Options struct {
+	Host Host
+	// Config is the whole configuration; defaults are filled in.
+	Config *config.Config
+	// Version is told to clients.
+	Version control.Version
+	// Executor is "oci" for the embedded host, "containerd" otherwise; clients
+	// read it from the worker's labels.
+	Executor string
+	// Logs bounds the output of steps.
+	Logs progress.LogLimits
+}
+
+// Builder is an assembled builder.
+type Builder struct {
+	// Control has the gRPC services.
+	Control *control.Server
+	// Builds has the running builds.
+	Builds *build.Builder
+
+	host  Host
+	refs  *ref.Store
+	graph *graph.Solver
+	// closers are called in reverse.
+	closers []func(ctx context.Context) error
+	prune   pruner
+}
+
+// Assemble puts a builder together. It starts no build; background work ends
+// with ctx or Close.
+func Assemble(ctx context.Context, opt Options) (b *Builder, err error) {
+	b = &Builder{host: opt.Host}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.Close(context.WithoutCancel(ctx)))
+		}
+	}()
+	sessions := session.NewManager()
+	results, err := b.openState(ctx, opt)
+	if err != nil {
+		return nil, err
+	}
+	b.graph = graph.New(graph.Config{Cache: results, Fault: func(err error) { log.G(ctx).WithError(err).Warn("solver") }})
+	b.later(b.graph.Close)
+	sources, err := b.newSources(opt, sessions)
+	if err != nil {
+		return nil, err
+	}
+	makers, err := b.newOps(ctx, opt, sources, sessions)
+	if err != nil {
+		return nil, err
+	}
+	past, err := b.openHistory(opt)
+	if err != nil {
+		return nil, err
+	}
+	worker, err := b.worker(ctx, opt)
+	if err != nil {
+		return nil, err
+	}
+	policies := b.policies(opt)
+	b.prune = pruner{refs: b.refs, collect: opt.Host.GarbageCollect, policies: policies, kick: make(chan struct{}, 1)}
+	exporters, err := b.newExporters(opt, sessions)
+	if err != nil {
+		return nil, err
+	}
+	b.Builds = build.New(build.Config{
+		Graph: b.graph, Sessions: sessions, Sources: sources, NewOp: makers.new, Worker: worker,
+		Frontends: newFrontends(opt.Config), Exporters: exporters, Entitlements: opt.Config.Entitlements,
+		Observers: []build.Observer{past, &b.prune},
+	})
+	b.Control = control.New(control.Config{
+		Builder: b.Builds, Sessions: sessions, Refs: b.refs, History: past, Content: contentserver.New(opt.Host.Content),
+		Version: opt.Version, GCPolicies: shown(policies), Pruned: opt.Host.GarbageCollect,
+	})
+	run, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() { defer close(done); b.prune.run(run) }()
+	b.later(func(context.Context) error { stop(); <-done; return nil })
+	return b, nil
+}
+
+// later calls fn at Close, before what was opened earlier is closed.
+func (b *Builder) later(fn func(ctx context.Context) error) { b.closers = append(b.closers, fn) }
+
+// Close ends everything in the reverse order of its making.
+func (b *Builder) Close(ctx context.Context) error {
+	var errs []error
+	for i := len(b.closers) - 1; i >= 0; i-- {
+		errs = append(errs, b.closers[i](ctx))
+	}
+	b.closers = nil
+	return errors.Join(errs...)
+}
+
+// openState opens refs and the cache over them.
+func (b *Builder) openState(ctx context.Context, opt Options) (*cache.Bolt, error) {
+	h := &b.host
+	cfg := ref.Config{
+		Root: filepath.Join(h.Root, "refs"), Namespace: h.Namespace, Snapshotter: h.Snapshotter, SnapshotterName: h.SnapshotterName,
+		Content: h.Content, Leases: h.Leases, Comparer: layerDiffer{h}, Applier: layerDiffer{h},
+		GC: h.GarbageCollect, Durable: h.Sync,
+	}
+	layerAbilities(h, &cfg)
+	var err error
+	if b.refs, err = ref.Open(ctx, cfg); err != nil {
+		return nil, err
+	}
+	b.later(func(context.Context) error { return b.refs.Close() })
+	results, err := cache.OpenBolt(filepath.Join(h.Root, "cache.db"), b.refs, cache.BoltOptions{
+		Fault: func(err error) { log.G(ctx).WithError(err).Warn("build cache") },
+	})
+	if err != nil {
+		return nil, err
+	}
+	b.later(func(context.Context) error { return results.Close() })
+	b.refs.OnRemove(func(id string) {
+		if err := results.Forget(context.WithoutCancel(ctx), id); err != nil {
+			log.G(ctx).WithError(err).Warnf("forget cache records of %s", id)
+		}
+	})
+	return results, nil
+}
+
+func (b *Builder) newSources(opt Options, sessions *session.Manager) (*source.Registry, error) {
+	locals, err := local.New(local.Config{Sessions: sessions, Refs: b.refs, Root: filepath.Join(b.host.Root, "local")})
+	if err != nil {
+		return nil, err
+	}
+	return source.NewRegistry(locals), nil
+}
+
+// newOps makes what ops share: the executor and its directories.
+func (b *Builder) newOps(ctx context.Context, opt Options, sources *source.Registry, sessions *session.Manager) (*ops, error) {
+	w := &opt.Config.Workers.OCI
+	dns := runc.DNS{}
+	if d := opt.Config.DNS; d != nil {
+		dns = runc.DNS{Nameservers: d.Nameservers, Search: d.SearchDomains, Options: d.Options}
+	}
+	runner, err := runc.New(ctx, runc.Config{
+		Root: filepath.Join(b.host.Root, "executor"), Runtime: w.Binary, DNS: dns, CgroupParent: w.DefaultCgroupParent,
+	})
+	if err != nil {
+		return nil, err
+	}
+	secrets, err := secretDir(b.host.State)
+	if err != nil {
+		return nil, err
+	}
+	var slots *semaphore.Weighted
+	if n := w.MaxParallelism; n > 0 {
+		slots = semaphore.NewWeighted(int64(n))
+	}
+	return &ops{
+		refs: b.refs, sources: sources,
+		exec: exec.Config{Executor: runner, Refs: b.refs, Sessions: sessions, Slots: slots, Logs: opt.Logs, SecretDir: secrets},
+	}, nil
+}
+
+// secretDir returns an empty directory in memory: the state directory where it
+// is a tmpfs, else one below /dev/shm.
+func secretDir(state string) (string, error) {
+	dir := filepath.Join(state, "secrets")
+	var st unix.Statfs_t
+	if err := unix.Statfs(state, &st); err != nil || st.Type != unix.TMPFS_MAGIC {
+		return os.MkdirTemp("/dev/shm", "kiln-secrets-")
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return "", fmt.Errorf("clear secrets: %w", err)
+	}
+	return dir, os.Mkdir(dir, 0o700)
+}
+
+func (b *Builder) openHistory(opt Options) (*history.Store, error) {
+	cfg := history.Config{Root: filepath.Join(b.host.Root, "history")}
+	if h := opt.Config.History; h != nil {
+		cfg.MaxAge, cfg.MaxEntries = h.MaxAge.Duration, int(h.MaxEntries)
+	}
+	s, err := history.Open(cfg)
+	if err != nil {
+		return nil, err
+	}
+	b.later(func(context.Context) error { return s.Close() })
+	return s, nil
+}
+
+func newFrontends(cfg *config.Config) map[string]frontend.Frontend {
+	out := map[string]frontend.Frontend{}
+	if on := cfg.Frontend.Dockerfile.Enabled; on == nil || *on {
+		out["dockerfile.v0"] = dockerfile.New()
+	}
+	return out
+}
+
+func (b *Builder) newExporters(Options, *session.Manager) (map[string]export.Exporter, error) {
+	return map[string]export.Exporter{}, nil
+}
+
+// labelPrefix starts the names of worker labels that clients read.
+const labelPrefix = "org.mobyproject.buildkit.worker."
+
+// worker describes the builder to clients.
+func (b *Builder) worker(ctx context.Context, opt Options) (frontend.WorkerInfo, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return frontend.WorkerInfo{}, err
+	}
+	id, err := workerID(b.host.Root)
+	if err != nil {
+		return frontend.WorkerInfo{}, err
+	}
+	w := frontend.WorkerInfo{ID: id, Labels: map[string]string{
+		labelPrefix + "executor": opt.Executor, labelPrefix + "snapshotter": b.host.SnapshotterName,
+		labelPrefix + "hostname": host, labelPrefix + "network": "host", labelPrefix + "oci.process-mode": "sandbox",
+		labelPrefix + "selinux.enabled": "false", labelPrefix + "apparmor.profile": "",
+		labelPrefix + "containerd.namespace": b.host.Namespace,
+	}}
+	if opt.Executor == "containerd" {
+		if w.Labels[labelPrefix+"containerd.uuid"], err = b.host.UUID(ctx); err != nil {
+			return w, err
+		}
+	}
+	for k, v := range opt.Config.Workers.OCI.Labels {
+		w.Labels[k] = v
+	}
+	w.Platforms, err = workerPlatforms(opt.Config.Workers.OCI.Platforms)
+	return w, err
+}
+
+// workerID is made once and kept with the state.
+func workerID(root string) (string, error) {
+	path := filepath.Join(root, "workerid")
+	data, err := os.ReadFile(path)
+	if err == nil && len(data) > 0 {
+		return string(data), nil
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("read worker id: %w", err)
+	}
+	id := newWorkerID()
+	return id, os.WriteFile(path, []byte(id), 0o400)
+}
+
+func workerPlatforms(names []string) ([]ocispecs.Platform, error) {
+	if len(names) == 0 {
+		return []ocispecs.Platform{platforms.Normalize(platforms.DefaultSpec())}, nil
+	}
+	var out []ocispecs.Platform
+	for _, n := range names {
+		p, err := platforms.Parse(n)
+		if err != nil {
+			return nil, fmt.Errorf("worker platform %q: %w", n, err)
+		}
+		out = append(out, platforms.Normalize(p))
+	}
+	return out, nil
+}
+
+// policies are the rules of garbage collection for the disk the state is on.
+func (b *Builder) policies(opt Options) []config.Policy {
+	var st unix.Statfs_t
+	var size int64
+	if unix.Statfs(b.host.Root, &st) == nil {
+		size = int64(st.Blocks) * st.Bsize
+	}
+	return opt.Config.Workers.OCI.GCPolicies(size)
+}
+
+func shown(in []config.Policy) []control.GCPolicy {
+	var out []control.GCPolicy
+	for _, p := range in {
+		out = append(out, control.GCPolicy{
+			All: p.All, Filters: p.Filters, KeepDuration: p.KeepDuration,
+			ReservedSpace: p.Reserved, MaxUsedSpace: p.MaxUsed, MinFreeSpace: p.MinFree,
+		})
+	}
+	return out
+}
