@@ -157,6 +157,7 @@ func (a *Active) Commit(ctx context.Context, opts ...CommitOption) (*Ref, error)
 	switch {
 	case a.ended || a.e.kind() != kindActive:
 		return nil, fmt.Errorf("commit %s: not a layer in the making: %w", a.e.id, errdefs.ErrFailedPrecondition)
+	// Overlay's upper directory must not change once it is a lower one.
 	case a.e.view.busy():
 		return nil, fmt.Errorf("commit layer %s: still mounted: %w", a.e.id, errdefs.ErrFailedPrecondition)
 	}
@@ -201,12 +202,15 @@ func (a *Active) Discard(ctx context.Context) error {
 	}
 	s := a.e.s
 	ctx = context.WithoutCancel(ctx)
+	// Without Kept the last release removes the record too, if there is one.
 	s.mu.Lock()
 	a.e.rec.Kept = false
-	alone := a.e.holds == 1
+	mutable := a.e.rec.Kind == kindMutable
 	s.mu.Unlock()
 	var err error
-	if alone {
+	// Others may take hold of a mutable one at any moment: it goes with its
+	// lease. One in the making nobody else knows, so its files can go at once.
+	if !mutable {
 		err = a.e.view.close(ctx, a.e)
 		if rerr := s.cfg.Snapshotter.Remove(s.leased(ctx, a.e.lease), a.key); rerr != nil && !errdefs.IsNotFound(rerr) {
 			err = fmt.Errorf("discard layer %s: %w", a.e.id, rerr)

@@ -105,6 +105,7 @@ const originalVariant = "original"
 // blob returns the blob of the entry's own layer that opt asks for.
 func (s *Store) blob(ctx context.Context, e *entry, opt LayerOptions) (blobRecord, error) {
 	original, came := e.blob(originalVariant)
+	// The image's own blob is what registries have already.
 	if came && (!opt.Force || compressionOf(original.Descriptor.MediaType) == opt.Compression && opt.Level == nil) {
 		if s.present(ctx, original) {
 			return original, nil
@@ -123,7 +124,7 @@ func (s *Store) blob(ctx context.Context, e *entry, opt LayerOptions) (blobRecor
 		var b blobRecord
 		var err error
 		if came && s.cfg.Converter != nil {
-			copt.Epoch = nil
+			copt.Epoch = nil // layers of other images keep their times
 			b, err = s.convert(ctx, e, original, copt)
 		} else {
 			b, err = s.compareAndIndex(ctx, e, copt)

@@ -131,6 +131,7 @@ func (s *Store) hold(ctx context.Context, id string) (*entry, error) {
 		s.mu.Unlock()
 		return nil, fmt.Errorf("ref %s: store is closed: %w", id, errdefs.ErrUnavailable)
 	}
+	// Who is in memory was looked at when it came in.
 	before := s.entries[id] != nil
 	e, err := s.load(id)
 	if err == nil {
@@ -213,7 +214,7 @@ func (s *Store) unload(e *entry) {
 func (s *Store) release(ctx context.Context, e *entry) {
 	s.mu.Lock()
 	e.holds--
-	last := e.holds == 0
+	last := e.holds == 0 // children may still keep it in memory
 	idle, doomed := s.settle(e, nil, nil)
 	s.mu.Unlock()
 	if last {
@@ -234,6 +235,7 @@ func (s *Store) settle(e *entry, idle, doomed []*entry) ([]*entry, []*entry) {
 		delete(s.entries, e.id)
 	}
 	idle = append(idle, e)
+	// A stored one that children on disk need stays until the last of them goes.
 	if !e.rec.Kept && !s.neededOnDisk(e) {
 		s.dying[e.lease] = struct{}{}
 		doomed = append(doomed, e)

@@ -10,9 +10,15 @@ import (
 	"github.com/containerd/containerd/v2/pkg/filters"
 )
 
-// pruneBatch is how many refs one transaction, and one run of containerd's
-// collector, removes at most: it holds locks that builds wait for.
-const pruneBatch = 64
+const (
+	// pruneBatch is how many refs one transaction removes at most: builds wait
+	// for it.
+	pruneBatch = 64
+	// collectEvery is after how many refs containerd's collector runs: it
+	// stops all writes while it looks at everything, and again for as long as
+	// it removes, so neither many nor large runs are good.
+	collectEvery = 512
+)
 
 // PruneOptions say what Prune may remove. Sizes are bytes, zero is no limit.
 type PruneOptions struct {
@@ -58,7 +64,7 @@ func (s *Store) Prune(ctx context.Context, opt PruneOptions, emit func(Usage)) e
 			return err
 		}
 		if len(batch) == 0 {
-			return nil
+			return p.collect(ctx)
 		}
 		if err := p.remove(ctx, batch); err != nil {
 			return err
@@ -77,6 +83,8 @@ type pruner struct {
 	// limited says that excess bytes are to go, and no more.
 	limited bool
 	excess  int64
+	// removed counts refs since the collector ran last.
+	removed int
 }
 
 // budget works out how many bytes have to go.
@@ -94,6 +102,7 @@ func (p *pruner) budget(ctx context.Context) error {
 			total += it.Size
 		}
 	}
+	// As much as possible stays, within the upper limits and above the lower.
 	keep := total
 	if o.MaxUsedSpace != 0 {
 		keep = min(keep, o.MaxUsedSpace)
@@ -218,10 +227,23 @@ func (p *pruner) remove(ctx context.Context, batch []*item) error {
 	if err != nil {
 		return fmt.Errorf("prune: %w", err)
 	}
-	if s.cfg.GC != nil {
-		if err := s.cfg.GC(s.ctx(ctx)); err != nil {
-			return fmt.Errorf("prune: collect garbage: %w", err)
-		}
+	p.removed += len(gone)
+	// What a stack was made of must not be collected together with it.
+	stacks := slices.ContainsFunc(dead, func(d removal) bool { return d.stack })
+	if p.removed >= collectEvery || stacks {
+		return p.collect(ctx)
+	}
+	return nil
+}
+
+// collect has containerd free what was removed.
+func (p *pruner) collect(ctx context.Context) error {
+	if p.removed == 0 || p.s.cfg.GC == nil {
+		return nil
+	}
+	p.removed = 0
+	if err := p.s.cfg.GC(p.s.ctx(ctx)); err != nil {
+		return fmt.Errorf("prune: collect garbage: %w", err)
 	}
 	return nil
 }

@@ -188,6 +188,8 @@ func (s *Store) store(ctx context.Context, e *entry, kept bool) error {
 		if e.dead {
 			return fmt.Errorf("keep ref %s: %w", e.id, errdefs.ErrNotFound)
 		}
+		// Ancestors without a record get one too, in the same transaction:
+		// children are never on disk without what they are made of.
 		written = e.unstored(nil)
 		if !e.stored {
 			written = append(written, e)
@@ -206,6 +208,7 @@ func (s *Store) store(ctx context.Context, e *entry, kept bool) error {
 	if err != nil {
 		return fmt.Errorf("store ref %s: %w", e.id, err)
 	}
+	// Only now, when the transaction is on disk, they count as stored.
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, w := range written {

@@ -45,6 +45,7 @@ type part struct {
 // newTree stacks indexes, base first.
 func newTree(chain []*layerIndex) *tree {
 	root := &node{}
+	// Uppermost first: the first to describe the root decides how it looks.
 	for _, l := range slices.Backward(chain) {
 		e := l.idx.Lookup("")
 		if root.entry == nil {
@@ -214,6 +215,7 @@ func (t *tree) lookup(p string, follow bool) (string, *node, error) {
 			return "", nil, fmt.Errorf("resolve %q: %w", p, errTooManyLinks)
 		}
 		target := next.entry.LinkName
+		// Absolute links start over at the tree's root, never at the host's.
 		if path.IsAbs(target) {
 			at, names = at[:1], names[:0]
 		}
