@@ -125,6 +125,7 @@ func newHost(dir string, o hostOptions) (*host, error) {
 		h.cfg.Layers = own
 		h.cfg.IndexDir = differ.IndexDir
 		h.cfg.Mount = snapshotter.Mount
+		h.cfg.LayerOpts = []snapshots.Opt{snapshotter.WithVolatile()}
 		h.cfg.Merge = func(ctx context.Context, key string, spans []Span) ([]mount.Mount, error) {
 			var list []snapshotter.Span
 			for _, s := range spans {
