@@ -98,6 +98,7 @@ func (r *request) lowerOptions(target *ocispecs.Platform, linter *lint.Linter) l
 	return lower.Options{
 		Target: r.opts.target, BuildArgs: r.opts.buildArgs, Labels: r.opts.labels, Platform: target,
 		BuildPlatforms: r.opts.native, MultiPlatform: r.opts.multi, NoCache: r.opts.noCache, Exec: r.opts.exec, Linter: linter,
+		Share: len(r.opts.platforms), NoMerge: r.info.LLBCaps != nil && !r.info.LLBCaps["mergeop"],
 	}
 }
 

@@ -102,7 +102,7 @@ func prefixed(raw map[string]string, prefix string) map[string]string {
 }
 
 // maxPlatforms bounds how many platforms one request may build for.
-const maxPlatforms = 100
+const maxPlatforms = 50
 
 func (o *options) readPlatforms() error {
 	if text := o.raw[optPlatform]; text != "" {

@@ -22,15 +22,16 @@ func (l *Linter) FromArgs(stage *instruction.Stage, expanded shell.Result, known
 	for _, name := range known {
 		declared[name] = true
 	}
+	l = l.For(stage.Comments)
 	for _, name := range sorted(expanded.Undefined) {
-		if declared[name] {
+		if declared[name] || !l.applies(UndefinedArgInFrom) {
 			continue
 		}
 		hint := ""
 		if match := suggest.Nearest(name, known); match != "" {
 			hint = " (did you mean " + match + "?)"
 		}
-		l.For(stage.Comments).warn(UndefinedArgInFrom, stage.Ranges, "FROM argument '%s' is not declared%s", name, hint)
+		l.warn(UndefinedArgInFrom, stage.Ranges, "FROM argument '%s' is not declared%s", name, hint)
 	}
 }
 

@@ -31,12 +31,17 @@ func (w Warning) Short() string {
 type Linter struct {
 	config Config
 	sink   func(Warning)
-	fired  map[string]bool
+	// fired and count are shared by the linters made by For.
+	fired map[string]bool
+	count *int
 }
+
+// MaxWarnings bounds the warnings of one linter. Nobody reads more, and every one costs a search for a suggestion.
+const MaxWarnings = 1000
 
 // New makes a linter. sink is called for each warning, in order.
 func New(config Config, sink func(Warning)) *Linter {
-	return &Linter{config: config, sink: sink, fired: map[string]bool{}}
+	return &Linter{config: config, sink: sink, fired: map[string]bool{}, count: new(int)}
 }
 
 // For returns the linter for one instruction, given the comments above it.
@@ -62,7 +67,7 @@ func (l *Linter) Err() error {
 }
 
 func (l *Linter) applies(rule *Rule) bool {
-	if l == nil || l.sink == nil {
+	if l == nil || l.sink == nil || *l.count >= MaxWarnings {
 		return false
 	}
 	if rule.Experimental {
@@ -75,6 +80,7 @@ func (l *Linter) warn(rule *Rule, ranges []syntax.Range, format string, args ...
 	if !l.applies(rule) {
 		return
 	}
+	*l.count++
 	l.fired[rule.Name] = true
 	l.sink(Warning{Rule: rule, Message: fmt.Sprintf(format, args...), Ranges: ranges})
 }

@@ -18,12 +18,16 @@ var (
 
 // Undefined reports variables that an instruction uses and nothing defines; known are the names to suggest from.
 func (l *Linter) Undefined(about *instruction.Meta, names map[string]struct{}, known []string) {
+	l = l.For(about.Comments)
 	for _, name := range sorted(names) {
+		if !l.applies(UndefinedVar) {
+			return
+		}
 		hint := ""
 		if match := suggest.Nearest(name, known); match != "" {
 			hint = " (did you mean $" + match + "?)"
 		}
-		l.For(about.Comments).warn(UndefinedVar, about.Ranges, "Usage of undefined variable '$%s'%s", name, hint)
+		l.warn(UndefinedVar, about.Ranges, "Usage of undefined variable '$%s'%s", name, hint)
 	}
 }
 

@@ -8,6 +8,14 @@ const budgetBytes = 64 << 20
 
 var errBudget = errors.New("the Dockerfile expands to more than the max allowed size of 64 MiB")
 
+// minBudget is what a conversion may produce at least, however many share the whole.
+const minBudget = 4 << 20
+
+// newBudget is the budget of one of several conversions of a request.
+func newBudget(share int) *budget {
+	return &budget{left: max(budgetBytes/max(share, 1), minBudget)}
+}
+
 // budget bounds a conversion's memory. It is shared by all stages of one conversion.
 type budget struct{ left int }
 

@@ -59,7 +59,7 @@ type conversion struct {
 	// args are the global arguments, declared the names that the file gives them.
 	args     *environ
 	declared []string
-	inputs   inputs
+	inputs   *inputs
 
 	stages []*stage
 	byName map[string]*stage
@@ -74,7 +74,7 @@ type conversion struct {
 func newConversion(file *instruction.File, resolver Resolver, opt Options) *conversion {
 	c := &conversion{
 		file: file, resolver: resolver, opt: opt, byName: map[string]*stage{}, reads: &pathSet{},
-		budget: &budget{left: budgetBytes}, proxy: proxyFrom(opt.BuildArgs),
+		budget: newBudget(opt.Share), proxy: proxyFrom(opt.BuildArgs),
 	}
 	if opt.Platform == nil {
 		c.implicit = true
@@ -95,7 +95,7 @@ func newConversion(file *instruction.File, resolver Resolver, opt Options) *conv
 // run goes through the phases that doc.go tells of, up to the finished plan.
 func (c *conversion) run(ctx context.Context) (*stage, error) {
 	c.checkDefaults()
-	c.inputs = newInputs()
+	c.inputs = newInputs(nil)
 	var err error
 	if c.args, c.declared, err = c.globalArgs(c.opt.BuildArgs); err != nil {
 		return nil, err

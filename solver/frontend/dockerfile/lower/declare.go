@@ -59,7 +59,7 @@ func (c *conversion) globalArgs(given map[string]string) (args *environ, declare
 				}
 				value, ok, from = expanded.Text, true, expanded.Used
 			}
-			c.inputs.global(a, value, arg.Ranges, from)
+			c.inputs.define(a, value, arg.Ranges, from)
 			if ok {
 				args.set(a.Name, value)
 			}
@@ -133,7 +133,7 @@ func (c *conversion) declareOne(ctx context.Context, index int, source *instruct
 func (c *conversion) declareBase(s *stage, used map[string]struct{}) error {
 	source := s.source
 	expanded, err := c.expand(shell.Expander{Escape: c.file.Escape}, source.Base, c.args)
-	c.opt.Linter.FromArgs(source, expanded, c.knownArgs())
+	c.undeclared(source, expanded)
 	if err == nil && expanded.Text == "" {
 		err = fmt.Errorf("base name (%s) should not be blank", source.Base)
 	}
@@ -149,7 +149,7 @@ func (c *conversion) declarePlatform(s *stage, used map[string]struct{}) error {
 		return nil
 	}
 	expanded, err := c.expand(shell.Expander{Escape: c.file.Escape}, source.Platform, c.args)
-	c.opt.Linter.FromArgs(source, expanded, c.knownArgs())
+	c.undeclared(source, expanded)
 	target, _ := c.args.Get("TARGETPLATFORM")
 	if err != nil {
 		return syntax.At(fmt.Errorf("failed to process arguments for platform %s: %w", expanded.Text, err), source.Ranges)
@@ -179,17 +179,20 @@ func suggestAny(err error, names map[string]struct{}, known []string) error {
 	return err
 }
 
-// knownArgs are the names that FROM may use without a warning.
-func (c *conversion) knownArgs() []string { return slices.Concat(c.declared, c.args.Names()) }
+// undeclared warns about names in FROM that are neither predefined nor declared above the first FROM.
+func (c *conversion) undeclared(source *instruction.Stage, expanded shell.Result) {
+	if len(expanded.Undefined) > 0 {
+		c.opt.Linter.FromArgs(source, expanded, slices.Concat(c.declared, c.args.Names()))
+	}
+}
 
 // addStage files a stage under its name and finds the stage it starts from.
 func (c *conversion) addStage(s *stage) {
 	c.stages = append(c.stages, s)
 	s.listed = true
-	s.inputs = c.inputs.clone()
+	s.inputs = newInputs(c.inputs)
 	if base, ok := c.byName[s.baseName]; ok {
 		s.base = base
-		s.inputs = base.inputs.clone()
 	}
 	if s.source.Name != "" {
 		c.byName[s.source.Name] = s

@@ -86,6 +86,7 @@ func (c *conversion) shown(x shell.Expander, text string, env shell.Env) string 
 	x.Escape = c.file.Escape
 	if result, err := x.Expand(text, env); err == nil && len(result.Text) <= maxName {
 		text = result.Text
+		c.budget.left -= len(text) // whoever records the step finds out
 	}
 	keyword, rest, found := strings.Cut(text, " ")
 	if !found {

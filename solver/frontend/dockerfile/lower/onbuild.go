@@ -9,8 +9,8 @@ import (
 // fireTriggers puts the triggers of a stage's base in front of its instructions. It tells whether they read from stages
 // that may not be resolved yet.
 func (c *conversion) fireTriggers(s *stage) (more bool, err error) {
-	if s.triggered {
-		return false, nil
+	if s.triggered || s.foreign {
+		return false, nil // files that are only copied from trigger nothing
 	}
 	s.triggered = true
 	var triggers []string

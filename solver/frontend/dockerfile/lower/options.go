@@ -29,6 +29,10 @@ type Options struct {
 	NoCache func(stage string) bool
 	// Exec are settings of RUN steps.
 	Exec ExecOptions
+	// Share is how many conversions run at the same time and share what one may produce; 0 means one.
+	Share int
+	// NoMerge tells that the builder cannot stack file systems: COPY --link then copies like any other.
+	NoMerge bool
 	// Linter gets the warnings; nil: nobody does.
 	Linter *lint.Linter
 }

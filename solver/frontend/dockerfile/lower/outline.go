@@ -50,7 +50,9 @@ func Describe(ctx context.Context, file *instruction.File, resolver Resolver, op
 
 // inputs are what a stage was seen to use.
 type inputs struct {
-	// args are the definitions known in the stage, used the names that it uses.
+	// global are the definitions above the first FROM, nil for those themselves.
+	global *inputs
+	// args are the stage's own definitions, used the names that it uses.
 	args    map[string]argInput
 	used    map[string]struct{}
 	secrets map[string]OutlineInput
@@ -63,22 +65,24 @@ type argInput struct {
 	from map[string]struct{}
 }
 
-func newInputs() inputs {
-	return inputs{
-		args: map[string]argInput{}, used: map[string]struct{}{},
+func newInputs(global *inputs) *inputs {
+	return &inputs{
+		global: global, args: map[string]argInput{}, used: map[string]struct{}{},
 		secrets: map[string]OutlineInput{}, agents: map[string]OutlineInput{},
 	}
 }
 
-func (in inputs) clone() inputs {
-	return inputs{
-		args: maps.Clone(in.args), used: maps.Clone(in.used), secrets: maps.Clone(in.secrets), agents: maps.Clone(in.agents),
+// find is the definition of a name in the stage.
+func (in *inputs) find(name string) (argInput, bool) {
+	if arg, own := in.args[name]; own || in.global == nil {
+		return arg, own
 	}
+	return in.global.find(name)
 }
 
-// global remembers an ARG above the first FROM. One that builds on an earlier one of its name needs what that needed.
-func (in inputs) global(a instruction.Argument, value string, ranges []syntax.Range, from map[string]struct{}) {
-	if in.args == nil {
+// define remembers an ARG above the first FROM. One that builds on an earlier one of its name needs what that needed.
+func (in *inputs) define(a instruction.Argument, value string, ranges []syntax.Range, from map[string]struct{}) {
+	if in == nil {
 		return // only defaults are looked at
 	}
 	from = maps.Clone(from)
@@ -92,7 +96,7 @@ func (in inputs) global(a instruction.Argument, value string, ranges []syntax.Ra
 }
 
 // declare remembers an ARG of a stage. One that only repeats a global argument stays that one.
-func (in inputs) declare(a instruction.Argument, value *string, ranges []syntax.Range, inherited bool) {
+func (in *inputs) declare(a instruction.Argument, value *string, ranges []syntax.Range, inherited bool) {
 	in.used[a.Name] = struct{}{}
 	if inherited {
 		return
@@ -105,7 +109,7 @@ func (in inputs) declare(a instruction.Argument, value *string, ranges []syntax.
 }
 
 // use marks names as used.
-func (in inputs) use(names map[string]struct{}) { maps.Copy(in.used, names) }
+func (in *inputs) use(names map[string]struct{}) { maps.Copy(in.used, names) }
 
 // note remembers a secret or agent the first time it is seen.
 func note(in map[string]OutlineInput, name string, required bool, ranges []syntax.Range) {
@@ -115,12 +119,13 @@ func note(in map[string]OutlineInput, name string, required bool, ranges []synta
 }
 
 // closure adds the arguments that used ones are made of.
-func (in inputs) closure() {
+func (in *inputs) closure() {
 	todo := slices.Collect(maps.Keys(in.used))
 	for len(todo) > 0 {
 		name := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
-		for from := range in.args[name].from {
+		arg, _ := in.find(name)
+		for from := range arg.from {
 			if _, known := in.used[from]; !known {
 				in.used[from] = struct{}{}
 				todo = append(todo, from)
@@ -143,7 +148,7 @@ func (o *Outline) collect(target *stage) {
 		visited[s] = true
 		s.inputs.closure()
 		for name := range s.inputs.used {
-			if arg, known := s.inputs.args[name]; known && !args[name] {
+			if arg, known := s.inputs.find(name); known && !args[name] {
 				args[name] = true
 				o.Args = append(o.Args, arg.OutlineArg)
 			}

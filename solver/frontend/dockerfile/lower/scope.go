@@ -33,11 +33,10 @@ func (x scope) expand(expander shell.Expander, text string) (string, error) {
 
 // undefined warns about variables that are neither set nor declared.
 func (x scope) undefined(names map[string]struct{}) {
-	for _, arg := range x.s.args {
-		delete(names, arg.name)
-	}
-	for name := range hiddenArgs {
-		delete(names, name)
+	for name := range names {
+		if _, declared := x.s.argNames[name]; declared || hiddenArgs[name] {
+			delete(names, name)
+		}
 	}
 	if len(names) > 0 {
 		x.c.opt.Linter.Undefined(x.about, names, x.s.env.Names())

@@ -1,6 +1,7 @@
 package lower
 
 import (
+	"maps"
 	"slices"
 
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -31,12 +32,14 @@ type stage struct {
 	commands []command
 
 	state  // what lowering has come to
-	inputs inputs
+	inputs *inputs
 
 	// image is the configuration so far, baseImage that of the base image as it was.
 	image, baseImage *imageConfig
 	platform         *ocispecs.Platform
 	args             []declaredArg
+	// argNames are the names in args.
+	argNames map[string]struct{}
 	// reads are the paths of the base context that are needed, if it is a context.
 	reads *pathSet
 
@@ -94,6 +97,7 @@ func (s *stage) inherit() {
 	s.reads = s.base.reads
 	s.workdirSet = s.base.workdirSet
 	s.args = slices.Concat(s.args, s.base.args)
+	s.argNames = maps.Clone(s.base.argNames)
 }
 
 // system is the operating system that paths of the stage are written for.

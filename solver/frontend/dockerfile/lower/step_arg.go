@@ -23,10 +23,19 @@ func (c *conversion) arg(s *stage, i *instruction.Arg) error {
 			}
 			text += "=" + *value
 		}
-		s.args = append(s.args, declaredArg{name: a.Name, value: value})
+		s.declare(a.Name, value)
 		texts = append(texts, text)
 	}
 	return c.record(s, "ARG "+strings.Join(texts, " "), false)
+}
+
+// declare adds an argument to the stage.
+func (s *stage) declare(name string, value *string) {
+	s.args = append(s.args, declaredArg{name: name, value: value})
+	if s.argNames == nil {
+		s.argNames = map[string]struct{}{}
+	}
+	s.argNames[name] = struct{}{}
 }
 
 // argValue is an argument's value, nil for none; inherited tells that it is the global argument's.

@@ -76,6 +76,9 @@ func (c *conversion) files(s *stage, step *filesStep, cmd *command) error {
 		}
 	}
 	for _, inline := range step.Inline {
+		if err := c.budget.spend(step.cost()); err != nil {
+			return err
+		}
 		if err := step.inline(inline); err != nil {
 			return err
 		}
@@ -110,6 +113,9 @@ func destination(s *stage, dest string) (string, error) {
 
 // source adds the action for one source.
 func (c *conversion) source(step *filesStep, source string) error {
+	if err := c.budget.spend(step.cost()); err != nil {
+		return err
+	}
 	remote, err := classify(source)
 	if err != nil {
 		return err
@@ -118,6 +124,15 @@ func (c *conversion) source(step *filesStep, source string) error {
 		return c.remote(step, remote)
 	}
 	return c.local(step, source)
+}
+
+// cost is about what one action takes: patterns and destination are repeated in each.
+func (step *filesStep) cost() int {
+	cost := 256 + len(step.dest)
+	for _, pattern := range step.Exclude {
+		cost += len(pattern) + 16
+	}
+	return cost
 }
 
 // copyTo begins a copy with what all sources have in common.
@@ -194,7 +209,7 @@ func (step *filesStep) inline(file instruction.InlineFile) error {
 // finishFiles makes the stage's files of the actions: changed, or with a layer of its own on top.
 func (c *conversion) finishFiles(s *stage, step *filesStep, _ *command) {
 	about := label{name: step.name, ranges: step.about.Ranges, ignoreCache: s.ignoreCache}
-	if !step.Link || step.Chmod != "" {
+	if !step.Link || step.Chmod != "" || c.opt.NoMerge {
 		s.files = &node{label: about, work: &fileWork{base: s.files, actions: step.actions}}
 		return
 	}

@@ -6,14 +6,20 @@ import "strings"
 const maxEdits = 2
 
 // maxWord bounds the work for one comparison; longer words are never keywords or names that somebody mistyped.
-const maxWord = 128
+const maxWord = 64
+
+// maxOptions bounds how many options are compared.
+const maxOptions = 500
 
 // Nearest returns the option closest to word, or "" when none is within two edits or word is itself an option.
 func Nearest(word string, options []string) string {
 	best, distance := "", maxEdits+1
-	for _, option := range options {
+	for i, option := range options {
 		if option == word {
 			return ""
+		}
+		if i >= maxOptions {
+			continue
 		}
 		if d := edits(word, option, distance); d < distance {
 			best, distance = option, d
