@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -77,10 +78,10 @@ func (a *authorizer) AddResponses(ctx context.Context, responses []*http.Respons
 
 // bearer remembers a challenge. If the request carried a token, that token is
 // forgotten; if it was a new one, the registry means it.
-func (a *authorizer) bearer(_ context.Context, last *http.Response, c auth.Challenge) error {
+func (a *authorizer) bearer(ctx context.Context, last *http.Response, c auth.Challenge) error {
 	addr := last.Request.URL.Host
 	if sent, ok := strings.CutPrefix(last.Request.Header.Get("Authorization"), "Bearer "); ok {
-		if age := a.client.tokens.forget(sent); age < freshFor && !widens(a.sentScopes(addr), c.Parameters["scope"]) {
+		if age := a.client.tokens.forget(sent); age < freshFor && !widens(a.sentScopes(ctx, addr), c.Parameters["scope"]) {
 			return refusal(c.Parameters["error"])
 		}
 	}
@@ -99,22 +100,18 @@ func (a *authorizer) bearer(_ context.Context, last *http.Response, c auth.Chall
 	return nil
 }
 
-// sentScopes are the extra scopes of the last request.
-func (a *authorizer) sentScopes(addr string) []string {
+// sentScopes are the scopes of the token of the last request.
+func (a *authorizer) sentScopes(ctx context.Context, addr string) []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.scopes[addr]
+	return docker.GetTokenScopes(ctx, a.scopes[addr])
 }
 
 // widens reports whether a challenge asks for scopes that were not demanded
 // before.
 func widens(had []string, scope string) bool {
 	for _, s := range strings.Fields(scope) {
-		found := false
-		for _, h := range had {
-			found = found || h == s
-		}
-		if !found {
+		if !slices.Contains(had, s) {
 			return true
 		}
 	}

@@ -8,12 +8,9 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/content/proxy"
 	"github.com/containerd/errdefs"
-	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/status"
 
 	"github.com/kilnbuild/kiln/solver/session"
 )
@@ -81,10 +78,10 @@ func (o *origin) each(ctx context.Context, f func(context.Context, *session.Sess
 	ctx = metadata.AppendToOutgoingContext(ctx, headerStore, prefixStore+o.store)
 	return o.sessions.Any(ctx, o.ids(), func(ctx context.Context, s *session.Session) error {
 		err := f(ctx, s, proxy.NewContentStore(s.Conn()))
-		if status.Code(err) == codes.Unimplemented {
+		if errdefs.IsNotImplemented(err) {
 			return fmt.Errorf("client offers no layouts: %w", errdefs.ErrNotFound)
 		}
-		return errgrpc.ToNative(err)
+		return err
 	})
 }
 
