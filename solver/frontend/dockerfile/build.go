@@ -39,7 +39,8 @@ func (r *request) build(ctx context.Context) (*frontend.Result, error) {
 	return nil, err
 }
 
-// buildAll builds for all platforms at the same time. Warnings are the same for all; the first platform gives them.
+// buildAll builds for all platforms at the same time. Warnings are the same for
+// all; the first platform gives them.
 func (r *request) buildAll(ctx context.Context, file *instruction.File, linter *lint.Linter) (*frontend.Result, error) {
 	targets := []*ocispecs.Platform{nil}
 	if len(r.opts.platforms) > 0 {
@@ -151,7 +152,8 @@ func (c *collector) add(i int, target *ocispecs.Platform, b *built) {
 	c.platforms[i] = frontend.Platform{ID: id, Platform: extend(platform, b.ImagePlatform)}
 }
 
-// extend takes the details of a Windows platform from the image if nobody asked for any.
+// extend takes the details of a Windows platform from the image if nobody asked
+// for any.
 func extend(platform, image ocispecs.Platform) ocispecs.Platform {
 	if platform.OS != "windows" || image.OS != platform.OS {
 		return platform

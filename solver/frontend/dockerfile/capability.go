@@ -13,8 +13,9 @@ var capabilities = []string{
 	"moby.buildkit.frontend.gitquerystring",
 }
 
-// checkCapabilities looks for demanded capabilities that this frontend lacks. later tells that the error only counts if
-// the file is not handed to another frontend, which may have them.
+// checkCapabilities looks for demanded capabilities that this frontend lacks.
+// later tells that the error only counts if the file is not handed to another
+// frontend, which may have them.
 func checkCapabilities(demanded string) (later bool, err error) {
 	if demanded == "" {
 		return false, nil

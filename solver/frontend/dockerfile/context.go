@@ -18,7 +18,8 @@ import (
 type mainContext struct {
 	// state is the context unless it is a directory of the client.
 	state *compose.State
-	// dockerfile is where the Dockerfile is, unless that is a directory of the client.
+	// dockerfile is where the Dockerfile is, unless that is a directory of the
+	// client.
 	dockerfile *compose.State
 	// localName and dockerfileName are the client's names of the directories.
 	localName, dockerfileName string

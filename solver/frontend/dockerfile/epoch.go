@@ -25,8 +25,9 @@ import (
 // argEpoch is the build argument with the time to write into images.
 const argEpoch = "SOURCE_DATE_EPOCH"
 
-// Time implements lower.Resolver. A repository has the time of its commit, a download that of its last change or, if the
-// server does not tell, of the newest file in the archive that it is.
+// Time implements lower.Resolver. A repository has the time of its commit, a
+// download that of its last change or, if the server does not tell, of the
+// newest file in the archive that it is.
 func (r *request) Time(ctx context.Context, source compose.State, logName string) (*time.Time, error) {
 	def, err := r.marshal(source)
 	if err != nil {
@@ -79,7 +80,8 @@ func onlySource(def *pb.Definition) (*pb.SourceOp, error) {
 	return found, nil
 }
 
-// newestFile downloads a file and looks into it. What is no archive has no time.
+// newestFile downloads a file and looks into it. What is no archive has no
+// time.
 func (r *request) newestFile(ctx context.Context, op *pb.SourceOp) (*time.Time, error) {
 	name := op.Attrs["http.filename"]
 	if name == "" {
@@ -98,7 +100,8 @@ func (r *request) newestFile(ctx context.Context, op *pb.SourceOp) (*time.Time, 
 	return newest, nil
 }
 
-// newestIn is the time of the newest regular file of an archive; nil if there is none.
+// newestIn is the time of the newest regular file of an archive; nil if there
+// is none.
 func newestIn(in io.Reader) (*time.Time, error) {
 	plain, err := decompressed(bufio.NewReader(in))
 	if err != nil {
@@ -120,7 +123,8 @@ func newestIn(in io.Reader) (*time.Time, error) {
 	}
 }
 
-// maxUnpacked bounds how much of an archive is looked at; archives may be bombs.
+// maxUnpacked bounds how much of an archive is looked at; archives may be
+// bombs.
 const maxUnpacked = 16 << 30
 
 func decompressed(in *bufio.Reader) (io.Reader, error) {
@@ -140,7 +144,8 @@ func decompressed(in *bufio.Reader) (io.Reader, error) {
 
 // pieceReader reads a file piece by piece, so that its size does not matter.
 type pieceReader struct {
-	// read returns the piece at an offset; one shorter than pieceSize is the last.
+	// read returns the piece at an offset; one shorter than pieceSize is the
+	// last.
 	read func(offset int64) ([]byte, error)
 	at   int64
 	left []byte

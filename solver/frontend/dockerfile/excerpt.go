@@ -8,7 +8,8 @@ import (
 	"github.com/kilnbuild/kiln/solver/frontend/dockerfile/syntax"
 )
 
-// excerpt shows lines of a file with some around them, the lines themselves marked:
+// excerpt shows lines of a file with some around them, the lines themselves
+// marked:
 //
 //	Dockerfile:2
 //	--------------------
@@ -40,8 +41,8 @@ func excerpt(name string, data []byte, ranges []syntax.Range) string {
 	return out.String()
 }
 
-// around widens a stretch of lines: by about four lines in all for a single one, by two for more, evenly at both ends as
-// far as the file goes.
+// around widens a stretch of lines: by about four lines in all for a single
+// one, by two for more, evenly at both ends as far as the file goes.
 func around(first, last, total int) (start, end int) {
 	left := 2
 	if first == last {

@@ -25,7 +25,8 @@ const (
 	imageDigest = digest.Digest("sha256:1111111111111111111111111111111111111111111111111111111111111111")
 )
 
-// bridge answers from memory: files by source and path, images all alike. It keeps the graphs that it was given.
+// bridge answers from memory: files by source and path, images all alike. It
+// keeps the graphs that it was given.
 type bridge struct {
 	t testing.TB
 	// files are by source identifier and then by path.

@@ -18,12 +18,14 @@ const argSyntax = "build-arg:BUILDKIT_SYNTAX"
 
 // otherImage is the frontend image that a file or a client asks for.
 type otherImage struct {
-	// commandLine is the image and what follows it; line is where the file says so, 0 if the client does.
+	// commandLine is the image and what follows it; line is where the file says
+	// so, 0 if the client does.
 	commandLine string
 	line        int
 }
 
-// otherFrontend tells whether the file is for another frontend. One that was handed over stays.
+// otherFrontend tells whether the file is for another frontend. One that was
+// handed over stays.
 func (r *request) otherFrontend() (otherImage, bool) {
 	if _, handedOver := r.opts.raw[optCommandLine]; handedOver {
 		return otherImage{}, false

@@ -45,7 +45,8 @@ func (*Frontend) Solve(ctx context.Context, b frontend.Bridge, req frontend.Requ
 	return result, r.located(err)
 }
 
-// located attaches the file and lines that an error carries. With several places, the last one is outermost.
+// located attaches the file and lines that an error carries. With several
+// places, the last one is outermost.
 func (r *request) located(err error) error {
 	for _, ranges := range syntax.Places(err) {
 		err = &solver.SourceError{Info: r.text, Ranges: lower.Ranges(ranges), Err: err}
@@ -74,7 +75,8 @@ func (r *request) parse(linter *lint.Linter) (*instruction.File, error) {
 	return file, nil
 }
 
-// lintConfig is the configuration of the rules: the request's, or else the file's.
+// lintConfig is the configuration of the rules: the request's, or else the
+// file's.
 func (r *request) lintConfig() (lint.Config, error) {
 	if r.opts.lint != nil {
 		return *r.opts.lint, nil

@@ -410,7 +410,8 @@ func TestHostileFilesEndQuickly(t *testing.T) {
 	}
 }
 
-// towers is a file with n stages, each on top of the one before and copying from it.
+// towers is a file with n stages, each on top of the one before and copying
+// from it.
 func towers(n int) string {
 	var out strings.Builder
 	out.WriteString("FROM img AS s0\n")

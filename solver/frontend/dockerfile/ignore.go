@@ -12,7 +12,8 @@ import (
 	"github.com/kilnbuild/kiln/solver/llb/compose"
 )
 
-// ignoreFile is the ignore file of the main context: the one beside the Dockerfile, or else that of the context.
+// ignoreFile is the ignore file of the main context: the one beside the
+// Dockerfile, or else that of the context.
 type ignoreFile struct {
 	mu       sync.Mutex
 	read     bool
@@ -36,7 +37,8 @@ func (f *ignoreFile) parse(name string, data []byte) {
 
 func readPatterns(data []byte) ([]string, error) { return ignorefile.ReadAll(bytes.NewReader(data)) }
 
-// Ignored implements lower.Resolver. Only directories of the client have an ignore file.
+// Ignored implements lower.Resolver. Only directories of the client have an
+// ignore file.
 func (r *request) Ignored(ctx context.Context) ([]string, error) {
 	if r.main.state != nil {
 		return nil, nil
@@ -56,7 +58,8 @@ func (r *request) Ignored(ctx context.Context) ([]string, error) {
 	return f.patterns, f.err
 }
 
-// readLocal reads the ignore file of a directory of the client; nil if it has none.
+// readLocal reads the ignore file of a directory of the client; nil if it has
+// none.
 func (r *request) readLocal(ctx context.Context, source compose.LocalSource, name string) ([]byte, error) {
 	source.SessionID = r.opts.session(source.Name, r.info)
 	source.FollowPaths, source.Differ = []string{ignoreName}, "none"

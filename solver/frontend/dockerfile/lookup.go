@@ -16,7 +16,8 @@ import (
 	pb "github.com/kilnbuild/kiln/solver/pb/llb"
 )
 
-// lookups remembers which images were looked up, so that stages and platforms ask once.
+// lookups remembers which images were looked up, so that stages and platforms
+// ask once.
 type lookups struct {
 	mu    sync.Mutex
 	found map[string]*lookup
@@ -78,7 +79,8 @@ func (r *request) askImage(ctx context.Context, ref string, platform ocispecs.Pl
 	return out, nil
 }
 
-// splitDigest takes a digest off a reference. A digest that the builder reports wins.
+// splitDigest takes a digest off a reference. A digest that the builder reports
+// wins.
 func splitDigest(ref string, reported digest.Digest) (string, digest.Digest) {
 	name, pinned, ok := strings.Cut(ref, "@")
 	if ok && reported == "" {
@@ -90,7 +92,8 @@ func splitDigest(ref string, reported digest.Digest) (string, digest.Digest) {
 	return name, reported
 }
 
-// redirectError says that a policy replaced an image with something that is no image.
+// redirectError says that a policy replaced an image with something that is no
+// image.
 type redirectError struct{ to string }
 
 func (e *redirectError) Error() string {

@@ -17,16 +17,19 @@ import (
 	pb "github.com/kilnbuild/kiln/solver/pb/llb"
 )
 
-// namedContext is a context that an option defines: `context:<name>=<kind>:<what>`.
+// namedContext is a context that an option defines:
+// `context:<name>=<kind>:<what>`.
 type namedContext struct {
 	r *request
-	// name is what is replaced, full the same with the platform if the option has one.
+	// name is what is replaced, full the same with the platform if the option
+	// has one.
 	name, full string
 	value      string
 	platform   ocispecs.Platform
 }
 
-// Context implements lower.Resolver. An option for the platform wins over one for all.
+// Context implements lower.Resolver. An option for the platform wins over one
+// for all.
 func (r *request) Context(_ context.Context, name string, platform ocispecs.Platform) (lower.Context, error) {
 	named, err := reference.ParseNormalizedNamed(name)
 	if err != nil {
@@ -133,8 +136,8 @@ func (n *namedContext) remote(kind string) (lower.LoadedContext, error) {
 	return opened(state, nil), nil
 }
 
-// layout is an image in a layout that the client holds. The layout's name is the client's; what is shown is the name that
-// the context replaces.
+// layout is an image in a layout that the client holds. The layout's name is
+// the client's; what is shown is the name that the context replaces.
 func (n *namedContext) layout(ctx context.Context, text string) (lower.LoadedContext, error) {
 	parsed, err := reference.Parse(text)
 	if err != nil {
@@ -198,7 +201,8 @@ func (n *namedContext) local(ctx context.Context, name string) (lower.LoadedCont
 	}}, nil
 }
 
-// input is a graph that the client hands in, with an image configuration if it says so.
+// input is a graph that the client hands in, with an image configuration if it
+// says so.
 func (n *namedContext) input(ctx context.Context, name string) (lower.LoadedContext, error) {
 	def, ok := n.r.inputs[name]
 	if !ok {

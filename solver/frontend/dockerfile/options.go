@@ -136,7 +136,8 @@ func (o *options) readPlatforms() error {
 	return nil
 }
 
-// readCacheImports reads both forms: a JSON list, and the old list of references.
+// readCacheImports reads both forms: a JSON list, and the old list of
+// references.
 func (o *options) readCacheImports() error {
 	if text := o.raw["cache-imports"]; text != "" {
 		if err := json.Unmarshal([]byte(text), &o.cache); err != nil {
@@ -164,7 +165,8 @@ func (o *options) readLint() error {
 	return nil
 }
 
-// noCache tells whether a stage is to run afresh. The option without a value means all stages.
+// noCache tells whether a stage is to run afresh. The option without a value
+// means all stages.
 func (o *options) noCache(stage string) bool {
 	text, ok := o.raw[optNoCache]
 	if !ok || text == "" {

@@ -16,7 +16,8 @@ import (
 	pb "github.com/kilnbuild/kiln/solver/pb/llb"
 )
 
-// request is one request on its way. It is filled by load and then only read, but for what has a lock of its own.
+// request is one request on its way. It is filled by load and then only read,
+// but for what has a lock of its own.
 type request struct {
 	bridge frontend.Bridge
 	info   frontend.Info

@@ -38,7 +38,8 @@ type lintError struct {
 	Location *pb.Location `json:"location"`
 }
 
-// lint checks the file: every stage, unless one is asked for. That it cannot be built is part of the answer.
+// lint checks the file: every stage, unless one is asked for. That it cannot be
+// built is part of the answer.
 func (r *request) lint(ctx context.Context) (*frontend.Result, error) {
 	report := lintReport{Sources: []*pb.SourceInfo{r.wireText()}}
 	err := r.check(ctx, func(w lint.Warning) {
@@ -82,7 +83,8 @@ func (r *request) check(ctx context.Context, sink func(lint.Warning)) error {
 	return err
 }
 
-// joined merges the lines of all places, in order, neighbours that overlap into one.
+// joined merges the lines of all places, in order, neighbours that overlap into
+// one.
 func joined(places [][]syntax.Range) []syntax.Range {
 	all := slices.Concat(places...)
 	slices.SortStableFunc(all, func(a, b syntax.Range) int { return cmp.Compare(a.Start.Line, b.Start.Line) })

@@ -2,7 +2,8 @@ package instruction
 
 import "github.com/kilnbuild/kiln/solver/frontend/dockerfile/syntax"
 
-// Add copies files, archives' contents, downloads and repositories into the image.
+// Add copies files, archives' contents, downloads and repositories into the
+// image.
 //
 //	ADD [flags] <source>... <dest>
 type Add struct {
@@ -12,7 +13,8 @@ type Add struct {
 	KeepGitDir *bool
 	// Checksum is the digest of a download or the commit of a repository.
 	Checksum string
-	// Unpack forces or forbids unpacking archives; nil: local ones are unpacked.
+	// Unpack forces or forbids unpacking archives; nil: local ones are
+	// unpacked.
 	Unpack *bool
 }
 

@@ -20,7 +20,8 @@ type Argument struct {
 	Name string
 	// Default is nil when none is given.
 	Default *string
-	// Description is the comment above ARG that starts with the argument's name, without the name.
+	// Description is the comment above ARG that starts with the argument's
+	// name, without the name.
 	Description string
 }
 

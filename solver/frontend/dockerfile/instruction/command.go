@@ -4,7 +4,8 @@ import "github.com/kilnbuild/kiln/solver/frontend/dockerfile/syntax"
 
 // Command is the command line of RUN, CMD and ENTRYPOINT.
 type Command struct {
-	// Args are the words of the JSON form, or the text of the shell form as one word; empty if there is none.
+	// Args are the words of the JSON form, or the text of the shell form as one
+	// word; empty if there is none.
 	Args []string
 	// Shell tells that the image's shell has to be put in front.
 	Shell bool

@@ -8,7 +8,8 @@ import "github.com/kilnbuild/kiln/solver/frontend/dockerfile/syntax"
 type Copy struct {
 	Meta
 	Files
-	// From names a stage, a stage's number, a context or an image; "" is the build context. It is never expanded.
+	// From names a stage, a stage's number, a context or an image; "" is the
+	// build context. It is never expanded.
 	From string
 	// Parents keeps the sources' directories below the destination.
 	Parents bool

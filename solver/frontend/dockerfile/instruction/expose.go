@@ -6,7 +6,8 @@ import (
 	"github.com/kilnbuild/kiln/solver/frontend/dockerfile/syntax"
 )
 
-// Expose declares ports. Each argument may expand to several ports, so it is the builder that expands them.
+// Expose declares ports. Each argument may expand to several ports, so it is
+// the builder that expands them.
 //
 //	EXPOSE <port>[-<port>][/<protocol>]...
 type Expose struct {

@@ -54,7 +54,8 @@ func errNoDestination(keyword string) error {
 	return fmt.Errorf("%s requires at least two arguments, but only one was provided. Destination could not be determined", keyword)
 }
 
-// expand replaces variables in a copy's fields; more are extra fields to expand after owner and mode.
+// expand replaces variables in a copy's fields; more are extra fields to expand
+// after owner and mode.
 func (f Files) expand(x Expander, more ...*string) (Files, error) {
 	if err := expandInto(x, append([]*string{&f.Chown, &f.Chmod}, more...)...); err != nil {
 		return f, err

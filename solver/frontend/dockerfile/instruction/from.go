@@ -24,7 +24,8 @@ type Stage struct {
 	Platform string
 	// As is the word between base and name as written, WrittenName the name.
 	As, WrittenName string
-	// Description is the comment above FROM that starts with the stage's name, without the name.
+	// Description is the comment above FROM that starts with the stage's name,
+	// without the name.
 	Description string
 	// Instructions of the stage in order.
 	Instructions []Instruction

@@ -35,7 +35,8 @@ type Expander interface {
 	Document(text string) (string, error)
 }
 
-// Expandable instructions take variables. Expand returns a copy; the receiver stays as it is.
+// Expandable instructions take variables. Expand returns a copy; the receiver
+// stays as it is.
 type Expandable interface {
 	Instruction
 	Expand(x Expander) (Instruction, error)
@@ -82,7 +83,8 @@ func expandAll(words []string, x Expander) ([]string, error) {
 	return out, nil
 }
 
-// expandInto expands each string in place; the strings belong to a copy already.
+// expandInto expands each string in place; the strings belong to a copy
+// already.
 func expandInto(x Expander, words ...*string) error {
 	for _, word := range words {
 		var err error

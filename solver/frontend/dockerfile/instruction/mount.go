@@ -34,7 +34,8 @@ var sharings = []string{SharingLocked, SharingPrivate, SharingShared}
 // Mount is one RUN --mount.
 type Mount struct {
 	Type MountType
-	// From names a stage, context or image; "" is the build context (for caches: nothing).
+	// From names a stage, context or image; "" is the build context (for
+	// caches: nothing).
 	From string
 	// Source is a path in From; of a secret, its id.
 	Source string
@@ -55,7 +56,8 @@ type Mount struct {
 	Mode, UID, GID *uint64
 }
 
-// parseMountSource reads what must be known before variables are: where the mount comes from.
+// parseMountSource reads what must be known before variables are: where the
+// mount comes from.
 func parseMountSource(text string) (*Mount, error) {
 	fields, err := mountFields(text)
 	if err != nil {

@@ -11,7 +11,8 @@ import (
 	"github.com/kilnbuild/kiln/solver/frontend/dockerfile/suggest"
 )
 
-// mountReader is a mount whose options are being read, in order: some only exist for the type read so far.
+// mountReader is a mount whose options are being read, in order: some only
+// exist for the type read so far.
 type mountReader struct {
 	Mount
 	// access tells that read-only or read-write was said.

@@ -24,7 +24,8 @@ type File struct {
 // MaxStages bounds the number of stages of a file.
 const MaxStages = 2000
 
-// Parse reads all instructions. On an error the file holds what came before it, which lint rules still look at.
+// Parse reads all instructions. On an error the file holds what came before it,
+// which lint rules still look at.
 func Parse(source *syntax.File) (*File, error) {
 	file := &File{Escape: source.Escape}
 	for _, raw := range source.Instructions {
@@ -73,7 +74,8 @@ func parseError(err error, raw *syntax.Instruction) error {
 	return syntax.At(fmt.Errorf("dockerfile parse error on line %d: %w", raw.First, err), raw.Ranges())
 }
 
-// ParseTrigger reads the text of an ONBUILD trigger. The instruction is given ranges, those of the FROM that fires it.
+// ParseTrigger reads the text of an ONBUILD trigger. The instruction is given
+// ranges, those of the FROM that fires it.
 func ParseTrigger(text string, ranges []syntax.Range) (Instruction, error) {
 	source, err := syntax.Parse([]byte(text))
 	if err != nil {
@@ -94,7 +96,8 @@ func ParseTrigger(text string, ranges []syntax.Range) (Instruction, error) {
 	return parsed, nil
 }
 
-// parsers maps keywords, in lower case, to what reads them. FROM is not among them: it begins a stage.
+// parsers maps keywords, in lower case, to what reads them. FROM is not among
+// them: it begins a stage.
 var parsers = map[string]func(*syntax.Instruction) (Instruction, error){
 	"add": parseAdd, "arg": parseArg, "cmd": parseCmd, "copy": parseCopy, "entrypoint": parseEntrypoint,
 	"env": parseEnv, "expose": parseExpose, "healthcheck": parseHealthcheck, "label": parseLabel,
@@ -119,7 +122,8 @@ func errExactlyOne(keyword string) error {
 	return fmt.Errorf("%s requires exactly one argument", keyword)
 }
 
-// single returns the only argument of an instruction that takes one and no flags.
+// single returns the only argument of an instruction that takes one and no
+// flags.
 func single(raw *syntax.Instruction, keyword string) (string, error) {
 	if len(raw.Args) != 1 {
 		return "", errExactlyOne(keyword)

@@ -68,7 +68,8 @@ func parseRun(raw *syntax.Instruction) (Instruction, error) {
 	return out, nil
 }
 
-// Expand implements Expandable: variables are replaced in the values of mounts, never in the command.
+// Expand implements Expandable: variables are replaced in the values of mounts,
+// never in the command.
 func (r *Run) Expand(x Expander) (Instruction, error) {
 	out := *r
 	out.Mounts = make([]*Mount, len(r.mounts))

@@ -7,7 +7,8 @@ import (
 	"github.com/kilnbuild/kiln/solver/frontend/dockerfile/syntax"
 )
 
-// ErrEmptyVolume is the failure of VOLUME with a path that is, or expands to, nothing.
+// ErrEmptyVolume is the failure of VOLUME with a path that is, or expands to,
+// nothing.
 var ErrEmptyVolume = errors.New("VOLUME specified can not be an empty string")
 
 // Volume declares mount points.

@@ -22,7 +22,8 @@ type Config struct {
 	Error bool
 }
 
-// ParseConfig reads `skip=A,B;experimental=all;error=true`. An empty text is the default configuration.
+// ParseConfig reads `skip=A,B;experimental=all;error=true`. An empty text is
+// the default configuration.
 func ParseConfig(text string) (Config, error) {
 	var config Config
 	if text = strings.TrimSpace(text); text == "" {
@@ -73,7 +74,8 @@ func FileConfig(data []byte) (Config, error) {
 	return config, nil
 }
 
-// commentConfig finds a check directive among the comments above an instruction.
+// commentConfig finds a check directive among the comments above an
+// instruction.
 func commentConfig(comments []string) (Config, bool) {
 	for _, comment := range comments {
 		directive, ok := syntax.CommentDirective(comment)

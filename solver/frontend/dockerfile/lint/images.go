@@ -11,7 +11,8 @@ import (
 	"github.com/kilnbuild/kiln/solver/frontend/dockerfile/suggest"
 )
 
-// DefaultBase reports a FROM whose base is no image name when no build argument is given.
+// DefaultBase reports a FROM whose base is no image name when no build argument
+// is given.
 func (l *Linter) DefaultBase(stage *instruction.Stage) {
 	l.warn(InvalidDefaultArgInFrom, stage.Ranges, "Default value for ARG %v results in empty or invalid base image name", stage.Base)
 }
@@ -35,7 +36,8 @@ func (l *Linter) FromArgs(stage *instruction.Stage, expanded shell.Result, known
 	}
 }
 
-// Platform checks FROM's platform flag, given its expansion and the platform that the build is for.
+// Platform checks FROM's platform flag, given its expansion and the platform
+// that the build is for.
 func (l *Linter) Platform(stage *instruction.Stage, expanded shell.Result, target string) {
 	l = l.For(stage.Comments)
 	if len(expanded.Undefined) == 0 && len(expanded.Used) == 1 {

@@ -12,7 +12,8 @@ import (
 	"github.com/kilnbuild/kiln/solver/frontend/dockerfile/syntax"
 )
 
-// check runs the rules on a file's shape and lists the warnings as their one line.
+// check runs the rules on a file's shape and lists the warnings as their one
+// line.
 func check(t *testing.T, config Config, text string) []string {
 	t.Helper()
 	source, err := syntax.Parse([]byte(text))

@@ -27,7 +27,8 @@ func (w Warning) Short() string {
 	return short
 }
 
-// Linter passes on the warnings of the rules that apply. A nil Linter passes on nothing.
+// Linter passes on the warnings of the rules that apply. A nil Linter passes on
+// nothing.
 type Linter struct {
 	config Config
 	sink   func(Warning)
@@ -36,7 +37,8 @@ type Linter struct {
 	count *int
 }
 
-// MaxWarnings bounds the warnings of one linter. Nobody reads more, and every one costs a search for a suggestion.
+// MaxWarnings bounds the warnings of one linter. Nobody reads more, and every
+// one costs a search for a suggestion.
 const MaxWarnings = 1000
 
 // New makes a linter. sink is called for each warning, in order.
@@ -58,7 +60,8 @@ func (l *Linter) For(comments []string) *Linter {
 	return &narrowed
 }
 
-// Err is the failure of a build that treats warnings as errors, nil if there is none.
+// Err is the failure of a build that treats warnings as errors, nil if there is
+// none.
 func (l *Linter) Err() error {
 	if l == nil || !l.config.Error || len(l.fired) == 0 {
 		return nil

@@ -17,7 +17,8 @@ type Rule struct {
 	Experimental bool
 }
 
-// Rules. Descriptions and names are part of what clients show and users configure.
+// Rules. Descriptions and names are part of what clients show and users
+// configure.
 var (
 	StageNameCasing             = rule("StageNameCasing", "Stage names should be lowercase")
 	FromAsCasing                = rule("FromAsCasing", "The 'as' keyword should match the case of the 'from' keyword")

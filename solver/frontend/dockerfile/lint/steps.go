@@ -16,7 +16,8 @@ var (
 	harmlessName = regexp.MustCompile(`(?i)(?:_|^)(?:public|file|version)(?:_|$)`)
 )
 
-// Undefined reports variables that an instruction uses and nothing defines; known are the names to suggest from.
+// Undefined reports variables that an instruction uses and nothing defines;
+// known are the names to suggest from.
 func (l *Linter) Undefined(about *instruction.Meta, names map[string]struct{}, known []string) {
 	l = l.For(about.Comments)
 	for _, name := range sorted(names) {
@@ -55,7 +56,8 @@ func (l *Linter) ShellForm(about *instruction.Meta) {
 		"JSON arguments recommended for %s to prevent unintended behavior related to OS signals", about.Keyword)
 }
 
-// Repeated reports that about overrides an earlier instruction of its kind, which stands at earlier.
+// Repeated reports that about overrides an earlier instruction of its kind,
+// which stands at earlier.
 func (l *Linter) Repeated(about *instruction.Meta, earlier []syntax.Range) {
 	l.For(about.Comments).warn(MultipleInstructionsDisallowed, earlier,
 		"Multiple %s instructions should not be used in the same stage because only the last one will be used", about.Keyword)
@@ -72,7 +74,8 @@ func (l *Linter) Ignored(about *instruction.Meta, verb, path string) {
 	l.For(about.Comments).warn(CopyIgnoredFile, about.Ranges, "Attempting to %s file %q that is excluded by .dockerignore", verb, path)
 }
 
-// Port checks how a port of EXPOSE is written: protocol is as written, mapped tells of an address or host port.
+// Port checks how a port of EXPOSE is written: protocol is as written, mapped
+// tells of an address or host port.
 func (l *Linter) Port(about *instruction.Meta, port, protocol string, mapped bool) {
 	l = l.For(about.Comments)
 	if protocol != strings.ToLower(protocol) {

@@ -8,8 +8,8 @@ import (
 	"github.com/kilnbuild/kiln/solver/frontend/dockerfile/syntax"
 )
 
-// Parsed applies the rules on single instructions, in their order. A file that failed to parse is checked as far as it
-// goes.
+// Parsed applies the rules on single instructions, in their order. A file that
+// failed to parse is checked as far as it goes.
 func (l *Linter) Parsed(file *instruction.File) {
 	for _, line := range file.Gaps {
 		l.warn(NoEmptyContinuation, syntax.Lines(line, line), "Empty continuation line")
@@ -51,7 +51,8 @@ func (l *Linter) from(stage *instruction.Stage) {
 	}
 }
 
-// sameCase tells whether word has keyword's case. A keyword of mixed case is another rule's business.
+// sameCase tells whether word has keyword's case. A keyword of mixed case is
+// another rule's business.
 func sameCase(keyword, word string) bool {
 	switch keyword {
 	case strings.ToLower(keyword):
@@ -62,7 +63,8 @@ func sameCase(keyword, word string) bool {
 	return true
 }
 
-// description checks that the last comment above a definition starts with what it defines.
+// description checks that the last comment above a definition starts with what
+// it defines.
 func (l *Linter) description(keyword string, names []string, about *instruction.Meta) {
 	if len(about.Comments) == 0 || len(names) == 0 {
 		return
@@ -78,7 +80,8 @@ func (l *Linter) description(keyword string, names []string, about *instruction.
 	l.warn(InvalidDefinitionDescription, about.Ranges, "Comment for %s should follow the format: `# %s <description>`", keyword, example)
 }
 
-// Whole applies the rules that compare the parts of a complete file with each other.
+// Whole applies the rules that compare the parts of a complete file with each
+// other.
 func (l *Linter) Whole(file *instruction.File) {
 	l.stageNames(file.Stages)
 	l.casing(file.Stages)
@@ -97,7 +100,8 @@ func (l *Linter) stageNames(stages []*instruction.Stage) {
 	}
 }
 
-// casing wants all keywords in the case that most have; when in doubt, upper case.
+// casing wants all keywords in the case that most have; when in doubt, upper
+// case.
 func (l *Linter) casing(stages []*instruction.Stage) {
 	var all []*instruction.Meta
 	for _, stage := range stages {

@@ -13,9 +13,11 @@ import (
 // maxStages bounds the number of stages, sources of COPY and mounts together.
 const maxStages = 10000
 
-// bind ties every instruction to the stages it reads from. Names that no stage has become foreign stages.
+// bind ties every instruction to the stages it reads from. Names that no stage
+// has become foreign stages.
 func (c *conversion) bind() error {
-	// Foreign stages are added to the list as it is walked; they have no instructions of their own.
+	// Foreign stages are added to the list as it is walked; they have no
+	// instructions of their own.
 	for i := 0; i < len(c.stages); i++ {
 		s := c.stages[i]
 		for j := range s.commands {
@@ -62,7 +64,8 @@ func (c *conversion) bindCommand(s *stage, cmd *command) error {
 	return nil
 }
 
-// copySource finds what COPY --from names: a stage, by name or number, or something foreign.
+// copySource finds what COPY --from names: a stage, by name or number, or
+// something foreign.
 func (c *conversion) copySource(i *instruction.Copy) (*stage, error) {
 	expanded, err := shell.Expander{Escape: c.file.Escape}.Expand(i.From, nil)
 	if err != nil {
@@ -83,7 +86,8 @@ func (c *conversion) copySource(i *instruction.Copy) (*stage, error) {
 	return foreignStage(i.From, i.Ranges), nil
 }
 
-// mountSource finds what a mount takes files from. Mounts without a source get an empty stage.
+// mountSource finds what a mount takes files from. Mounts without a source get
+// an empty stage.
 func (c *conversion) mountSource(mount *instruction.Mount) *stage {
 	name := mount.From
 	if name == "" {

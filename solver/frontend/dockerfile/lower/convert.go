@@ -18,7 +18,8 @@ type Result struct {
 	// Graph gives the target's files, marshalled for Platform.
 	Graph    compose.State
 	Platform ocispecs.Platform
-	// Config is the image configuration, BaseConfig the base image's (nil if there is none).
+	// Config is the image configuration, BaseConfig the base image's (nil if
+	// there is none).
 	Config, BaseConfig []byte
 	// ImagePlatform is what Config says.
 	ImagePlatform ocispecs.Platform
@@ -28,8 +29,9 @@ type Result struct {
 	IgnoreCache bool
 }
 
-// Convert lowers the target stage of a parsed file. text is the file, for the places of ops; it may be nil. Errors carry
-// the places they are about (see syntax.Places).
+// Convert lowers the target stage of a parsed file. text is the file, for the
+// places of ops; it may be nil. Errors carry the places they are about (see
+// syntax.Places).
 func Convert(ctx context.Context, file *instruction.File, text *compose.Text, resolver Resolver, opt Options) (*Result, error) {
 	if len(file.Stages) == 0 {
 		return nil, errNoStages
@@ -47,7 +49,8 @@ type conversion struct {
 	file     *instruction.File
 	resolver Resolver
 	opt      Options
-	// target is the platform built for, implicit tells that nobody asked for it.
+	// target is the platform built for, implicit tells that nobody asked for
+	// it.
 	target   ocispecs.Platform
 	implicit bool
 	proxy    *compose.Proxy
@@ -56,7 +59,8 @@ type conversion struct {
 	// epoch is the time to write into the image, nil for none.
 	epoch *time.Time
 
-	// args are the global arguments, declared the names that the file gives them.
+	// args are the global arguments, declared the names that the file gives
+	// them.
 	args     *environ
 	declared []string
 	inputs   *inputs
@@ -64,7 +68,8 @@ type conversion struct {
 	stages []*stage
 	byName map[string]*stage
 
-	// context is the main context and reads what is read of it; ignored matches what the client leaves out.
+	// context is the main context and reads what is read of it; ignored matches
+	// what the client leaves out.
 	context *node
 	reads   *pathSet
 	ignored *patternmatcher.PatternMatcher
@@ -145,7 +150,8 @@ func (c *conversion) readIgnored(ctx context.Context) error {
 	return err
 }
 
-// groupPrefix tells the groups of this conversion from those of other platforms.
+// groupPrefix tells the groups of this conversion from those of other
+// platforms.
 func (c *conversion) groupPrefix() string { return platforms.FormatAll(c.target) }
 
 // expand replaces variables and charges the budget.
@@ -184,8 +190,8 @@ func (c *conversion) result(_ context.Context, target *stage, text *compose.Text
 	return out, err
 }
 
-// setPlatform makes the image say the platform that was asked for. Details that nobody asked for stay, unless they are
-// those of another platform.
+// setPlatform makes the image say the platform that was asked for. Details that
+// nobody asked for stay, unless they are those of another platform.
 func (c *conversion) setPlatform(image *imageConfig) {
 	same := image.OS == c.target.OS && image.Architecture == c.target.Architecture
 	image.OS, image.Architecture = c.target.OS, c.target.Architecture

@@ -45,7 +45,8 @@ func (c *conversion) predefined() *environ {
 	return args
 }
 
-// globalArgs adds the ARGs above the first FROM, given values taking the place of defaults. declared are all their names.
+// globalArgs adds the ARGs above the first FROM, given values taking the place
+// of defaults. declared are all their names.
 func (c *conversion) globalArgs(given map[string]string) (args *environ, declared []string, err error) {
 	args = c.predefined()
 	for _, arg := range c.file.Args {
@@ -69,7 +70,8 @@ func (c *conversion) globalArgs(given map[string]string) (args *environ, declare
 	return args, declared, nil
 }
 
-// checkDefaults warns about bases that are no image names unless build arguments are given.
+// checkDefaults warns about bases that are no image names unless build
+// arguments are given.
 func (c *conversion) checkDefaults() {
 	args, _, err := c.globalArgs(nil)
 	if err != nil {
@@ -179,7 +181,8 @@ func suggestAny(err error, names map[string]struct{}, known []string) error {
 	return err
 }
 
-// undeclared warns about names in FROM that are neither predefined nor declared above the first FROM.
+// undeclared warns about names in FROM that are neither predefined nor declared
+// above the first FROM.
 func (c *conversion) undeclared(source *instruction.Stage, expanded shell.Result) {
 	if len(expanded.Undefined) > 0 {
 		c.opt.Linter.FromArgs(source, expanded, slices.Concat(c.declared, c.args.Names()))
@@ -243,7 +246,8 @@ func countSteps(s *stage) int {
 	return total
 }
 
-// namedContext looks for a context of a stage's or image's name. Two names are not to be replaced.
+// namedContext looks for a context of a stage's or image's name. Two names are
+// not to be replaced.
 func (c *conversion) namedContext(ctx context.Context, name string, platform *ocispecs.Platform) (Context, error) {
 	if strings.EqualFold(name, scratch) || strings.EqualFold(name, "context") {
 		return nil, nil

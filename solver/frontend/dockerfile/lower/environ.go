@@ -5,7 +5,8 @@ import (
 	"slices"
 )
 
-// environ is an ordered set of variables; setting one again moves it to the end. It implements shell.Env.
+// environ is an ordered set of variables; setting one again moves it to the
+// end. It implements shell.Env.
 type environ struct {
 	values map[string]string
 	order  []string

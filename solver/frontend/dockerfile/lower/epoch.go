@@ -22,8 +22,9 @@ import (
 // argEpoch is the argument with the time to write into the image.
 const argEpoch = "SOURCE_DATE_EPOCH"
 
-// resolveEpoch reads the argument: seconds, or the name of what has a time. Afterwards the argument is in seconds, for
-// steps that look at it, or gone if the time is unknown.
+// resolveEpoch reads the argument: seconds, or the name of what has a time.
+// Afterwards the argument is in seconds, for steps that look at it, or gone if
+// the time is unknown.
 func (c *conversion) resolveEpoch(ctx context.Context) error {
 	text, given := c.opt.BuildArgs[argEpoch]
 	global, declared := c.args.Get(argEpoch)
@@ -61,7 +62,8 @@ func (c *conversion) resolveEpoch(ctx context.Context) error {
 	return nil
 }
 
-// epochSource finds what has the time: the build context, a named context, or a stage that only downloads something.
+// epochSource finds what has the time: the build context, a named context, or a
+// stage that only downloads something.
 func (c *conversion) epochSource(ctx context.Context, name string) (state compose.State, logName string, err error) {
 	if name == "context" {
 		state, err = c.resolver.Main(ctx, nil)

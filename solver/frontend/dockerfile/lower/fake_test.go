@@ -23,7 +23,8 @@ import (
 
 const baseDigest = digest.Digest("sha256:1111111111111111111111111111111111111111111111111111111111111111")
 
-// world is a resolver that knows images by reference; all others are one plain image.
+// world is a resolver that knows images by reference; all others are one plain
+// image.
 type world struct {
 	images   map[string]string // reference to configuration
 	contexts map[string]LoadedContext

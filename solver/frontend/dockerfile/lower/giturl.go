@@ -14,13 +14,15 @@ import (
 	"github.com/kilnbuild/kiln/solver/llb/compose"
 )
 
-// GitURL is a repository with what to take of it, as people write it: a URL with #ref:subdir or ?ref=…&subdir=…
+// GitURL is a repository with what to take of it, as people write it: a URL
+// with #ref:subdir or ?ref=…&subdir=…
 type GitURL struct {
 	// Remote is the URL without fragment and query.
 	Remote string
 	// Ref, Subdir and Checksum are "" when not given.
 	Ref, Subdir, Checksum string
-	// LooksLocal tells the form github.com/…, which may just as well be a path; only contexts take it for a repository.
+	// LooksLocal tells the form github.com/…, which may just as well be a path;
+	// only contexts take it for a repository.
 	LooksLocal bool
 	// KeepGitDir and Submodules are nil when not said.
 	KeepGitDir, Submodules *bool
@@ -43,8 +45,9 @@ var (
 	scpForm = regexp.MustCompile(`^([a-zA-Z0-9-_.]+@[a-zA-Z0-9-.]+):([^?#]*)(?:\?([^#]*))?(?:#(.*))?$`)
 )
 
-// ParseGit reads a repository's URL. Text that is none gives nil and no error; an error says that the URL is a
-// repository's but asks for something impossible.
+// ParseGit reads a repository's URL. Text that is none gives nil and no error;
+// an error says that the URL is a repository's but asks for something
+// impossible.
 func ParseGit(text string) (*GitURL, error) {
 	out, query, fragment, ok := splitGit(text)
 	if !ok {

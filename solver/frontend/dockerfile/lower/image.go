@@ -79,7 +79,8 @@ func setImageEnv(env []string, name, value string) []string {
 	return append(env, name+"="+value)
 }
 
-// hasLayers tells whether the image has any files. Very old images do not say which layers they have.
+// hasLayers tells whether the image has any files. Very old images do not say
+// which layers they have.
 func hasLayers(image *imageConfig) bool {
 	return len(image.RootFS.DiffIDs) > 0 || slices.ContainsFunc(image.History, func(h ocispecs.History) bool { return !h.EmptyLayer })
 }

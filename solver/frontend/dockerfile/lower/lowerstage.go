@@ -8,7 +8,8 @@ import (
 	"github.com/kilnbuild/kiln/solver/frontend/dockerfile/syntax"
 )
 
-// lowerStage makes the steps of one stage. The stages it reads from come before it.
+// lowerStage makes the steps of one stage. The stages it reads from come before
+// it.
 func (c *conversion) lowerStage(s *stage) error {
 	s.inherit()
 	s.lowered = true

@@ -11,7 +11,8 @@ import (
 	"github.com/kilnbuild/kiln/solver/frontend/dockerfile/shell"
 )
 
-// stepName puts stage and number in front of a step's text and counts the step, as in `[build 2/5] RUN make`.
+// stepName puts stage and number in front of a step's text and counts the step,
+// as in `[build 2/5] RUN make`.
 func (c *conversion) stepName(s *stage, text string, platform *ocispecs.Platform, env shell.Env) string {
 	if s.total == 0 {
 		return text
@@ -35,7 +36,8 @@ func (c *conversion) stepPrefix(s *stage, platform *ocispecs.Platform, env shell
 	return out.String()
 }
 
-// crossTarget shows the platform that a cross-compiling stage makes things for, as in `->arm64`.
+// crossTarget shows the platform that a cross-compiling stage makes things for,
+// as in `->arm64`.
 func crossTarget(base ocispecs.Platform, env shell.Env) string {
 	target, ok := targetOf(env)
 	if !ok {
@@ -77,11 +79,12 @@ func targetOf(env shell.Env) (target ocispecs.Platform, ok bool) {
 	return target, ok
 }
 
-// maxName bounds a step's name, which is a copy of the instruction with its variables replaced.
+// maxName bounds a step's name, which is a copy of the instruction with its
+// variables replaced.
 const maxName = 64 << 10
 
-// shown is an instruction's text for people: the keyword in upper case, variables replaced. Text that cannot be expanded
-// is shown as it is.
+// shown is an instruction's text for people: the keyword in upper case,
+// variables replaced. Text that cannot be expanded is shown as it is.
 func (c *conversion) shown(x shell.Expander, text string, env shell.Env) string {
 	x.Escape = c.file.Escape
 	if result, err := x.Expand(text, env); err == nil && len(result.Text) <= maxName {

@@ -6,8 +6,9 @@ import (
 	"github.com/kilnbuild/kiln/solver/frontend/dockerfile/instruction"
 )
 
-// fireTriggers puts the triggers of a stage's base in front of its instructions. It tells whether they read from stages
-// that may not be resolved yet.
+// fireTriggers puts the triggers of a stage's base in front of its
+// instructions. It tells whether they read from stages that may not be resolved
+// yet.
 func (c *conversion) fireTriggers(s *stage) (more bool, err error) {
 	if s.triggered || s.foreign {
 		return false, nil // files that are only copied from trigger nothing

@@ -50,7 +50,8 @@ func Describe(ctx context.Context, file *instruction.File, resolver Resolver, op
 
 // inputs are what a stage was seen to use.
 type inputs struct {
-	// global are the definitions above the first FROM, nil for those themselves.
+	// global are the definitions above the first FROM, nil for those
+	// themselves.
 	global *inputs
 	// args are the stage's own definitions, used the names that it uses.
 	args    map[string]argInput
@@ -80,7 +81,8 @@ func (in *inputs) find(name string) (argInput, bool) {
 	return in.global.find(name)
 }
 
-// define remembers an ARG above the first FROM. One that builds on an earlier one of its name needs what that needed.
+// define remembers an ARG above the first FROM. One that builds on an earlier
+// one of its name needs what that needed.
 func (in *inputs) define(a instruction.Argument, value string, ranges []syntax.Range, from map[string]struct{}) {
 	if in == nil {
 		return // only defaults are looked at
@@ -95,7 +97,8 @@ func (in *inputs) define(a instruction.Argument, value string, ranges []syntax.R
 	}
 }
 
-// declare remembers an ARG of a stage. One that only repeats a global argument stays that one.
+// declare remembers an ARG of a stage. One that only repeats a global argument
+// stays that one.
 func (in *inputs) declare(a instruction.Argument, value *string, ranges []syntax.Range, inherited bool) {
 	in.used[a.Name] = struct{}{}
 	if inherited {
@@ -134,7 +137,8 @@ func (in *inputs) closure() {
 	}
 }
 
-// collect gathers from a stage and all that it needs; what is nearest to the target wins.
+// collect gathers from a stage and all that it needs; what is nearest to the
+// target wins.
 func (o *Outline) collect(target *stage) {
 	args, secrets, agents := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	visited := map[*stage]bool{}

@@ -28,7 +28,8 @@ func identity(text string) *compose.Identity {
 	return &compose.Identity{Name: text}
 }
 
-// setMode reads --chmod into a copy: an octal number, or changes such as u+rwX,go-w.
+// setMode reads --chmod into a copy: an octal number, or changes such as
+// u+rwX,go-w.
 func setMode(copied *compose.Copy, text string) error {
 	if text == "" {
 		return nil
@@ -49,7 +50,8 @@ func setMode(copied *compose.Copy, text string) error {
 	return nil
 }
 
-// checkSymbolicMode checks [ugoa]*([-+=]([rwxXst]*|[ugo]))+ , several of them separated by commas.
+// checkSymbolicMode checks [ugoa]*([-+=]([rwxXst]*|[ugo]))+ , several of them
+// separated by commas.
 func checkSymbolicMode(text string) error {
 	for clause := range strings.SplitSeq(text, ",") {
 		rest := strings.TrimLeft(clause, "ugoa")

@@ -9,8 +9,9 @@ import (
 
 const windows = "windows"
 
-// Dockerfiles for Windows write paths with drive letters and backslashes; graphs hold neither. These functions take the
-// operating system of the stage and return paths with slashes.
+// Dockerfiles for Windows write paths with drive letters and backslashes;
+// graphs hold neither. These functions take the operating system of the stage
+// and return paths with slashes.
 
 // toSlash replaces the system's separators with slashes.
 func toSlash(p, system string) string {
@@ -28,8 +29,9 @@ func fromSlash(p, system string) string {
 	return strings.ReplaceAll(p, "/", `\`)
 }
 
-// withoutDrive removes the system drive's letter; other drives and network paths have no place in an image. On other
-// systems the path comes back as it is.
+// withoutDrive removes the system drive's letter; other drives and network
+// paths have no place in an image. On other systems the path comes back as it
+// is.
 func withoutDrive(p, system string, keepSlash bool) (string, error) {
 	if system != windows {
 		return p, nil
@@ -59,8 +61,8 @@ func isAbs(p, system string) bool {
 	return err == nil && path.IsAbs(toSlash(cleaned, system))
 }
 
-// resolve makes p absolute, below parent if it is relative. keepSlash keeps a final slash or /. of p, which say that a
-// destination is a directory.
+// resolve makes p absolute, below parent if it is relative. keepSlash keeps a
+// final slash or /. of p, which say that a destination is a directory.
 func resolve(parent, p, system string, keepSlash bool) (string, error) {
 	original := toSlash(p, system)
 	dir, err := withoutDrive(toSlash(parent, system), system, keepSlash)

@@ -6,8 +6,9 @@ import (
 	"slices"
 )
 
-// pathSet collects the paths of a context that a build reads, so that a client sends no more. It is filled while stages
-// are lowered and read when the graph is written.
+// pathSet collects the paths of a context that a build reads, so that a client
+// sends no more. It is filled while stages are lowered and read when the graph
+// is written.
 type pathSet struct{ paths map[string]struct{} }
 
 func (s *pathSet) add(p string) {
@@ -17,7 +18,8 @@ func (s *pathSet) add(p string) {
 	s.paths[path.Join("/", p)] = struct{}{}
 }
 
-// follow lists the paths relative to the context, sorted; nil stands for the whole context.
+// follow lists the paths relative to the context, sorted; nil stands for the
+// whole context.
 func (s *pathSet) follow() []string {
 	if _, all := s.paths["/"]; all || len(s.paths) == 0 {
 		return nil

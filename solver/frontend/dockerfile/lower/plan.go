@@ -7,8 +7,9 @@ import (
 	"github.com/kilnbuild/kiln/solver/llb/compose"
 )
 
-// node is a step of the plan. A nil *node is the empty file system. Nodes do not change once they are referred to, but for
-// the label when the plan is written.
+// node is a step of the plan. A nil *node is the empty file system. Nodes do
+// not change once they are referred to, but for the label when the plan is
+// written.
 type node struct {
 	label label
 	work  work
@@ -19,7 +20,8 @@ type work interface{ inputs() []*node }
 
 // label is what people see of a step, and its platform.
 type label struct {
-	// name is shown in the log, source is the instruction's text (nil: not said).
+	// name is shown in the log, source is the instruction's text (nil: not
+	// said).
 	name   string
 	source *string
 	// ranges are the lines in the Dockerfile.
@@ -30,8 +32,8 @@ type label struct {
 	resources   *compose.Resources
 }
 
-// execWork runs a process. Its result is the root file system after it. The sources of exec's mounts are in from, one for
-// each.
+// execWork runs a process. Its result is the root file system after it. The
+// sources of exec's mounts are in from, one for each.
 type execWork struct {
 	exec compose.Exec
 	from []*node
@@ -65,10 +67,11 @@ type mergeWork struct{ layers []*node }
 
 func (w *mergeWork) inputs() []*node { return w.layers }
 
-// openWork is a source. It is only asked for when the plan is written: what a client has to send of a context is known
-// last.
+// openWork is a source. It is only asked for when the plan is written: what a
+// client has to send of a context is known last.
 type openWork struct {
-	// key is equal for sources that are the same vertex; "" for those that are not compared.
+	// key is equal for sources that are the same vertex; "" for those that are
+	// not compared.
 	key  string
 	open func(info compose.Info) (compose.State, error)
 }

@@ -8,8 +8,9 @@ import (
 	"github.com/kilnbuild/kiln/solver/llb/compose"
 )
 
-// proxyFrom collects the proxy settings among the build arguments, nil if there are none. They reach processes without
-// being declared, and neither cache keys nor the image know of them.
+// proxyFrom collects the proxy settings among the build arguments, nil if there
+// are none. They reach processes without being declared, and neither cache keys
+// nor the image know of them.
 func proxyFrom(args map[string]string) *compose.Proxy {
 	var proxy compose.Proxy
 	found := false

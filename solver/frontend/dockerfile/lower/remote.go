@@ -48,7 +48,8 @@ func (c *conversion) remote(step *filesStep, remote *remoteSource) error {
 	return c.download(step, remote.url)
 }
 
-// repository copies the work tree of a commit. What the URL asks for and what the flags ask for must agree.
+// repository copies the work tree of a commit. What the URL asks for and what
+// the flags ask for must agree.
 func (c *conversion) repository(step *filesStep, git *GitURL) error {
 	source := git.Source()
 	if flag := step.add.KeepGitDir; flag != nil {

@@ -17,7 +17,8 @@ import (
 // maxLookups bounds how many bases are looked up at the same time.
 const maxLookups = 32
 
-// resolve finds out what the needed stages start from, over and over while triggers in base images ask for more.
+// resolve finds out what the needed stages start from, over and over while
+// triggers in base images ask for more.
 func (c *conversion) resolve(ctx context.Context, target *stage) (map[*stage]bool, error) {
 	for {
 		needed := reachable(target)
@@ -41,8 +42,8 @@ func (c *conversion) resolve(ctx context.Context, target *stage) (map[*stage]boo
 	}
 }
 
-// resolveBases looks up all bases that are not known yet, concurrently. Stages that are not needed only have their base's
-// name checked.
+// resolveBases looks up all bases that are not known yet, concurrently. Stages
+// that are not needed only have their base's name checked.
 func (c *conversion) resolveBases(ctx context.Context, needed map[*stage]bool) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(maxLookups)
@@ -204,7 +205,8 @@ func (c *conversion) imageSource(s *stage, ref, resolveMode string) *node {
 	}
 }
 
-// imagePlatform is the image's own platform if the builder can run it; else the one asked for.
+// imagePlatform is the image's own platform if the builder can run it; else the
+// one asked for.
 func (c *conversion) imagePlatform(image *imageConfig, wanted ocispecs.Platform) ocispecs.Platform {
 	if wanted.OS == image.OS && wanted.Architecture == image.Architecture {
 		return wanted

@@ -8,7 +8,8 @@ import (
 // hiddenArgs configure the builder and are no variables of the steps.
 var hiddenArgs = map[string]bool{"BUILDKIT_SBOM_SCAN_CONTEXT": true, "BUILDKIT_SBOM_SCAN_STAGE": true}
 
-// scope expands an instruction's words with the variables that are set before it. It implements instruction.Expander.
+// scope expands an instruction's words with the variables that are set before
+// it. It implements instruction.Expander.
 type scope struct {
 	c     *conversion
 	s     *stage
@@ -20,7 +21,8 @@ func (x scope) Word(text string) (string, error) {
 	return x.expand(shell.Expander{Escape: x.c.file.Escape}, text)
 }
 
-// Document implements instruction.Expander. Here-documents know no other escape than the backslash.
+// Document implements instruction.Expander. Here-documents know no other escape
+// than the backslash.
 func (x scope) Document(text string) (string, error) {
 	return x.expand(shell.Expander{PlainQuotes: true}, text)
 }

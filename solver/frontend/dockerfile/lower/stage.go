@@ -13,11 +13,14 @@ import (
 // scratch is the name of the empty base.
 const scratch = "scratch"
 
-// stage is a FROM of the file, or an image or context that a COPY or a mount takes files from (then it is foreign).
+// stage is a FROM of the file, or an image or context that a COPY or a mount
+// takes files from (then it is foreign).
 type stage struct {
-	// source is the declaration; a foreign stage has an empty one that holds where it is used.
+	// source is the declaration; a foreign stage has an empty one that holds
+	// where it is used.
 	source *instruction.Stage
-	// label is the name in step names: the stage's own, stage-N, or nothing in a file with one stage.
+	// label is the name in step names: the stage's own, stage-N, or nothing in
+	// a file with one stage.
 	label string
 	// baseName is the expanded base.
 	baseName string
@@ -34,16 +37,19 @@ type stage struct {
 	state  // what lowering has come to
 	inputs *inputs
 
-	// image is the configuration so far, baseImage that of the base image as it was.
+	// image is the configuration so far, baseImage that of the base image as it
+	// was.
 	image, baseImage *imageConfig
 	platform         *ocispecs.Platform
 	args             []declaredArg
 	// argNames are the names in args.
 	argNames map[string]struct{}
-	// reads are the paths of the base context that are needed, if it is a context.
+	// reads are the paths of the base context that are needed, if it is a
+	// context.
 	reads *pathSet
 
-	// How far the stage has come: in the list of stages, its base known, its base's triggers added, all steps made.
+	// How far the stage has come: in the list of stages, its base known, its
+	// base's triggers added, all steps made.
 	listed, resolved, triggered, lowered bool
 	// workdirSet tells that the file set an absolute working directory.
 	workdirSet  bool
@@ -70,7 +76,8 @@ type use struct {
 	by *instruction.Meta
 }
 
-// command is an instruction of a stage with the stages it reads from, one for each mount of a RUN.
+// command is an instruction of a stage with the stages it reads from, one for
+// each mount of a RUN.
 type command struct {
 	instruction.Instruction
 	from    []*stage

@@ -6,7 +6,8 @@ import (
 	"github.com/kilnbuild/kiln/solver/frontend/dockerfile/instruction"
 )
 
-// arg declares arguments: a given value wins over a default, a default over the global argument of the same name.
+// arg declares arguments: a given value wins over a default, a default over the
+// global argument of the same name.
 func (c *conversion) arg(s *stage, i *instruction.Arg) error {
 	texts := make([]string, 0, len(i.Args))
 	for _, a := range i.Args {
@@ -38,7 +39,8 @@ func (s *stage) declare(name string, value *string) {
 	s.argNames[name] = struct{}{}
 }
 
-// argValue is an argument's value, nil for none; inherited tells that it is the global argument's.
+// argValue is an argument's value, nil for none; inherited tells that it is the
+// global argument's.
 func (c *conversion) argValue(s *stage, i *instruction.Arg, a instruction.Argument) (value *string, inherited bool, err error) {
 	if given, ok := c.opt.BuildArgs[a.Name]; ok {
 		return &given, false, nil

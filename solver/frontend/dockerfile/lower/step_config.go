@@ -27,7 +27,8 @@ func (c *conversion) labels(s *stage, i *instruction.Label) error {
 	return c.record(s, text.String(), false)
 }
 
-// once remembers where the last instruction of a kind stands and warns about the one before.
+// once remembers where the last instruction of a kind stands and warns about
+// the one before.
 func (c *conversion) once(about *instruction.Meta, seen *[]syntax.Range) {
 	if *seen != nil {
 		c.opt.Linter.Repeated(about, *seen)
@@ -87,7 +88,8 @@ func (c *conversion) healthcheck(s *stage, i *instruction.Healthcheck) error {
 	return c.record(s, fmt.Sprintf("HEALTHCHECK %+v", check), false)
 }
 
-// maxPorts bounds the ports of one image: EXPOSE 0-65535 stands for 65536 of them.
+// maxPorts bounds the ports of one image: EXPOSE 0-65535 stands for 65536 of
+// them.
 const maxPorts = 3 * 65536
 
 func (c *conversion) expose(s *stage, i *instruction.Expose) error {

@@ -20,11 +20,13 @@ type filesStep struct {
 	// add has what only ADD has, nil for COPY; parents what only COPY has.
 	add     *instruction.Add
 	parents bool
-	// source is where paths are read from, reads learns which; local tells that it is the build context.
+	// source is where paths are read from, reads learns which; local tells that
+	// it is the build context.
 	source *node
 	reads  *pathSet
 	local  bool
-	// dest is the destination inside the image, system the image's operating system.
+	// dest is the destination inside the image, system the image's operating
+	// system.
 	dest, system string
 	// text is the instruction as the log shows it, name with the step's number.
 	text, name string
@@ -95,7 +97,8 @@ func (c *conversion) files(s *stage, step *filesStep, cmd *command) error {
 // checkMode refuses a mode before anything else is looked at.
 func (c *conversion) checkMode(step *filesStep) error { return setMode(&compose.Copy{}, step.Chmod) }
 
-// destination is a path inside the image, relative to the working directory; that it is a directory stays visible.
+// destination is a path inside the image, relative to the working directory;
+// that it is a directory stays visible.
 func destination(s *stage, dest string) (string, error) {
 	cleaned, err := withoutDrive(dest, s.system(), true)
 	if err != nil {
@@ -126,7 +129,8 @@ func (c *conversion) source(step *filesStep, source string) error {
 	return c.local(step, source)
 }
 
-// cost is about what one action takes: patterns and destination are repeated in each.
+// cost is about what one action takes: patterns and destination are repeated in
+// each.
 func (step *filesStep) cost() int {
 	cost := 256 + len(step.dest)
 	for _, pattern := range step.Exclude {
@@ -172,8 +176,8 @@ func (c *conversion) local(step *filesStep, source string) error {
 	return nil
 }
 
-// keepParents makes a copy keep the directories of its source, or those behind /./ in it. It returns where the copy
-// starts; what it takes is a pattern.
+// keepParents makes a copy keep the directories of its source, or those behind
+// /./ in it. It returns where the copy starts; what it takes is a pattern.
 func (step *filesStep) keepParents(out *compose.Copy, source string) (string, error) {
 	start, pattern, pivot := strings.Cut(source, "/./")
 	if !pivot {
@@ -206,7 +210,8 @@ func (step *filesStep) inline(file instruction.InlineFile) error {
 	return nil
 }
 
-// finishFiles makes the stage's files of the actions: changed, or with a layer of its own on top.
+// finishFiles makes the stage's files of the actions: changed, or with a layer
+// of its own on top.
 func (c *conversion) finishFiles(s *stage, step *filesStep, _ *command) {
 	about := label{name: step.name, ranges: step.about.Ranges, ignoreCache: s.ignoreCache}
 	if !step.Link || step.Chmod != "" || c.opt.NoMerge {
@@ -246,7 +251,8 @@ func (step *filesStep) history() string {
 	return out.String()
 }
 
-// checkIgnored warns about sources that the client leaves out. Ignore files with exceptions are too hard to tell.
+// checkIgnored warns about sources that the client leaves out. Ignore files
+// with exceptions are too hard to tell.
 func (c *conversion) checkIgnored(step *filesStep, source string) error {
 	if c.ignored == nil || c.ignored.Exclusions() {
 		return nil

@@ -37,7 +37,8 @@ func (c *conversion) mounts(s *stage, i *instruction.Run, cmd *command, work *ex
 	return nil
 }
 
-// directory adds a bind, cache or tmpfs mount. An empty name means the build context.
+// directory adds a bind, cache or tmpfs mount. An empty name means the build
+// context.
 func (c *conversion) directory(s *stage, mount *instruction.Mount, name string, from *stage, work *execWork) error {
 	source, reads := c.context, c.reads
 	if name != "" {

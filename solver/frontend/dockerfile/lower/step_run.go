@@ -33,7 +33,8 @@ func (c *conversion) runCommand(s *stage, i *instruction.Run, cmd *command) erro
 	if len(i.Devices) > 0 {
 		return errors.New("device feature is only supported in Dockerfile frontend 1.14.0-labs or later")
 	}
-	// What a step's environment costs is paid here, or thousands of steps would multiply it.
+	// What a step's environment costs is paid here, or thousands of steps would
+	// multiply it.
 	if err := c.budget.spend(s.env.size + 64*len(s.env.order)); err != nil {
 		return err
 	}
@@ -74,8 +75,9 @@ func (c *conversion) commandOf(s *stage, i *instruction.Run) (runStep, error) {
 	return step, nil
 }
 
-// withHeredocs gives a command its here-documents. One that is the whole command is a script, for the shell or, if it
-// names its interpreter, to be run itself; others are put behind the command for the shell to read.
+// withHeredocs gives a command its here-documents. One that is the whole
+// command is a script, for the shell or, if it names its interpreter, to be run
+// itself; others are put behind the command for the shell to read.
 func (c *conversion) withHeredocs(s *stage, i *instruction.Run, step *runStep) {
 	if _, whole := syntax.ParseHeredoc(i.Args[0]); !whole {
 		var text strings.Builder
@@ -138,7 +140,8 @@ func (w *execWork) mount(mount compose.Mount, from *node) {
 	w.from = append(w.from, from)
 }
 
-// declaredValues puts the stage's arguments in front of a command in the history, as in `|2 A=1 B=2 `.
+// declaredValues puts the stage's arguments in front of a command in the
+// history, as in `|2 A=1 B=2 `.
 func (c *conversion) declaredValues(s *stage) string {
 	var texts []string
 	at := map[string]int{}

@@ -25,7 +25,8 @@ func write(result *node, text *compose.Text) (compose.State, error) {
 	return w.done[result], nil
 }
 
-// sortNodes lists what result needs, inputs first. It does not recurse, as stages may be thousands of steps long.
+// sortNodes lists what result needs, inputs first. It does not recurse, as
+// stages may be thousands of steps long.
 func sortNodes(result *node) []*node {
 	type visit struct {
 		node *node
@@ -55,8 +56,9 @@ func sortNodes(result *node) []*node {
 	return order
 }
 
-// shareLabels gives sources that will be one vertex one label, that of the last one: which of several names the vertex
-// shows must not depend on who merges them.
+// shareLabels gives sources that will be one vertex one label, that of the last
+// one: which of several names the vertex shows must not depend on who merges
+// them.
 func shareLabels(order []*node) {
 	last := map[string]label{}
 	for _, n := range order {
@@ -72,7 +74,8 @@ func shareLabels(order []*node) {
 	}
 }
 
-// writer holds the states of the nodes that were written; the nil node's is the zero State.
+// writer holds the states of the nodes that were written; the nil node's is the
+// zero State.
 type writer struct {
 	text *compose.Text
 	done map[*node]compose.State

@@ -16,7 +16,8 @@ var (
 	errBrace   = errors.New("syntax error: missing '}'")
 )
 
-// expansion is one run over a word: a cursor, the variables seen, and how deep the cursor is inside braces.
+// expansion is one run over a word: a cursor, the variables seen, and how deep
+// the cursor is inside braces.
 type expansion struct {
 	Expander
 	env             Env
@@ -55,8 +56,8 @@ func (e *expansion) lookup(name string) (string, bool) {
 	return value, ok
 }
 
-// until expands up to stop, which is consumed, or to the end of the text when stop is end. raw keeps escapes, as
-// patterns need them.
+// until expands up to stop, which is consumed, or to the end of the text when
+// stop is end. raw keeps escapes, as patterns need them.
 func (e *expansion) until(stop rune, raw bool) (*output, error) {
 	if e.depth++; e.depth > maxDepth {
 		return nil, errTooDeep
@@ -81,7 +82,8 @@ func (e *expansion) until(stop rune, raw bool) (*output, error) {
 	return out, nil
 }
 
-// step expands one unit: a reference, a quoted part, a here-document mark, an escaped or a plain character.
+// step expands one unit: a reference, a quoted part, a here-document mark, an
+// escaped or a plain character.
 func (e *expansion) step(out *output, raw bool) error {
 	switch r := e.peek(); {
 	case r == '$':
@@ -118,7 +120,8 @@ func (e *expansion) step(out *output, raw bool) error {
 	return nil
 }
 
-// angle keeps the blanks between << and its word together with it, so that splitting sees one word.
+// angle keeps the blanks between << and its word together with it, so that
+// splitting sees one word.
 func (e *expansion) angle() string {
 	e.next()
 	if e.peek() != '<' {
@@ -148,7 +151,8 @@ func (e *expansion) singleQuoted() (string, error) {
 	}
 }
 
-// doubleQuoted expands references; the escape only acts before a quote, a dollar sign and itself.
+// doubleQuoted expands references; the escape only acts before a quote, a
+// dollar sign and itself.
 func (e *expansion) doubleQuoted(raw bool) (string, error) {
 	var out strings.Builder
 	e.next()

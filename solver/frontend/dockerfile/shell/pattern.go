@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// maxMatchWork bounds pattern length times value length: matching is linear in both, and a build file has no honest use
-// for more.
+// maxMatchWork bounds pattern length times value length: matching is linear in
+// both, and a build file has no honest use for more.
 const maxMatchWork = 64 << 20
 
-// compile turns a glob of * ? and escapes into an expression that starts with anchor. greedy makes * take as much as it
-// can.
+// compile turns a glob of * ? and escapes into an expression that starts with
+// anchor. greedy makes * take as much as it can.
 func compile(pattern, anchor string, greedy bool) (*regexp.Regexp, error) {
 	var out strings.Builder
 	out.WriteString(anchor)
@@ -32,7 +32,8 @@ func compile(pattern, anchor string, greedy bool) (*regexp.Regexp, error) {
 			if i == len(runes) {
 				return nil, fmt.Errorf("invalid pattern (%s) in substitution: invalid escape '\\%c'", pattern, end)
 			}
-			// A brace or slash is escaped for the substitution's own sake, the others for the pattern's.
+			// A brace or slash is escaped for the substitution's own sake, the
+			// others for the pattern's.
 			if !strings.ContainsRune(`*?\}/`, runes[i]) {
 				return nil, fmt.Errorf("invalid pattern (%s) in substitution: invalid escape '\\%c'", pattern, runes[i])
 			}
@@ -69,7 +70,8 @@ func trimPrefix(value, pattern string, greedy bool) (string, error) {
 	return value, nil
 }
 
-// trimSuffix works on reversed text, because expressions only search from the left.
+// trimSuffix works on reversed text, because expressions only search from the
+// left.
 func trimSuffix(value, pattern string, greedy bool) (string, error) {
 	trimmed, err := trimPrefix(reversed(value), reversedPattern(pattern), greedy)
 	if err != nil {
@@ -111,7 +113,8 @@ func reversed(s string) string {
 	return string(runes)
 }
 
-// reversedPattern reverses a glob but keeps every escape before what it escapes.
+// reversedPattern reverses a glob but keeps every escape before what it
+// escapes.
 func reversedPattern(pattern string) string {
 	var units []string
 	runes := []rune(pattern)

@@ -61,8 +61,8 @@ func unsupported(modifier string) error {
 	return fmt.Errorf("unsupported modifier (%s) in substitution", modifier)
 }
 
-// operand expands the text after a modifier up to stop. Whatever goes wrong at the very end of the text is a missing
-// terminator, described by missing.
+// operand expands the text after a modifier up to stop. Whatever goes wrong at
+// the very end of the text is a missing terminator, described by missing.
 func (e *expansion) operand(stop rune, raw bool, missing error) (string, error) {
 	out, err := e.until(stop, raw)
 	if err == nil {
@@ -150,7 +150,8 @@ func (e *expansion) replace(name string) (string, error) {
 	return replaceMatches(value, word, replacement, every)
 }
 
-// name reads a variable's name: letters, digits and underscores, or digits alone, or one special character.
+// name reads a variable's name: letters, digits and underscores, or digits
+// alone, or one special character.
 func (e *expansion) name() string {
 	start := e.at
 	first := e.peek()

@@ -8,8 +8,9 @@ import (
 	"unicode/utf8"
 )
 
-// MaxOutput is the greatest length in bytes of one expanded word. Environment strings beyond 128 KiB cannot be handed to
-// a process anyway; the limit only exists to stop texts that double themselves.
+// MaxOutput is the greatest length in bytes of one expanded word. Environment
+// strings beyond 128 KiB cannot be handed to a process anyway; the limit only
+// exists to stop texts that double themselves.
 const MaxOutput = 1 << 20
 
 // maxDepth bounds how deep ${a:-${b:-…}} may nest.
@@ -19,11 +20,13 @@ const maxDepth = 200
 type Env interface {
 	// Get returns the value of name and whether name is set at all.
 	Get(name string) (string, bool)
-	// Names lists what is set, in a stable order; it is what suggestions are made of.
+	// Names lists what is set, in a stable order; it is what suggestions are
+	// made of.
 	Names() []string
 }
 
-// Expander holds the options of an expansion. The zero value treats backslash as escape and removes quotes.
+// Expander holds the options of an expansion. The zero value treats backslash
+// as escape and removes quotes.
 type Expander struct {
 	// Escape is the escape character; zero means backslash.
 	Escape rune
@@ -43,7 +46,8 @@ type Result struct {
 	Text string
 	// Words is the same text split at unquoted blanks after expansion.
 	Words []string
-	// Used holds the variables that were looked up and found, Undefined those that were not.
+	// Used holds the variables that were looked up and found, Undefined those
+	// that were not.
 	Used, Undefined map[string]struct{}
 }
 

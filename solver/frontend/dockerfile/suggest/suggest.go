@@ -2,16 +2,19 @@ package suggest
 
 import "strings"
 
-// maxEdits is the greatest distance that is still taken for a slip of the finger.
+// maxEdits is the greatest distance that is still taken for a slip of the
+// finger.
 const maxEdits = 2
 
-// maxWord bounds the work for one comparison; longer words are never keywords or names that somebody mistyped.
+// maxWord bounds the work for one comparison; longer words are never keywords
+// or names that somebody mistyped.
 const maxWord = 64
 
 // maxOptions bounds how many options are compared.
 const maxOptions = 500
 
-// Nearest returns the option closest to word, or "" when none is within two edits or word is itself an option.
+// Nearest returns the option closest to word, or "" when none is within two
+// edits or word is itself an option.
 func Nearest(word string, options []string) string {
 	best, distance := "", maxEdits+1
 	for i, option := range options {
@@ -28,7 +31,8 @@ func Nearest(word string, options []string) string {
 	return best
 }
 
-// NearestFold is Nearest without regard to case; the answer takes the case of word when that is uniform.
+// NearestFold is Nearest without regard to case; the answer takes the case of
+// word when that is uniform.
 func NearestFold(word string, options []string) string {
 	lower := make([]string, len(options))
 	for i, option := range options {
@@ -42,7 +46,8 @@ func NearestFold(word string, options []string) string {
 	return best
 }
 
-// Error adds the proposal to err's text, as in `unknown flag: --lnk (did you mean link?)`; without one it is err itself.
+// Error adds the proposal to err's text, as in `unknown flag: --lnk (did you
+// mean link?)`; without one it is err itself.
 func Error(err error, word string, options []string) error {
 	return with(err, Nearest(word, options))
 }
@@ -69,7 +74,8 @@ func (s *suggestion) Error() string { return s.err.Error() + " (did you mean " +
 
 func (s *suggestion) Unwrap() error { return s.err }
 
-// edits counts insertions, deletions and replacements between a and b, giving up with limit once it cannot be less.
+// edits counts insertions, deletions and replacements between a and b, giving
+// up with limit once it cannot be less.
 func edits(a, b string, limit int) int {
 	if len(a) > maxWord || len(b) > maxWord {
 		return limit

@@ -42,7 +42,8 @@ func Keywords() []string {
 	return names
 }
 
-// maxTriggers bounds how deep ONBUILD may be nested; more than one level is refused later anyway.
+// maxTriggers bounds how deep ONBUILD may be nested; more than one level is
+// refused later anyway.
 const maxTriggers = 4
 
 // takeApart splits a logical line into keyword, flags and arguments.
@@ -88,7 +89,8 @@ func (p *parser) arguments(found *Instruction, rest string, depth int) (err erro
 	return err
 }
 
-// trigger reads ONBUILD's instruction; its keyword and arguments become ONBUILD's arguments.
+// trigger reads ONBUILD's instruction; its keyword and arguments become
+// ONBUILD's arguments.
 func (p *parser) trigger(found *Instruction, rest string, depth int) error {
 	if rest == "" || depth == maxTriggers {
 		return nil
@@ -117,7 +119,8 @@ func command(text string) ([]string, bool, error) {
 	return oneOrNone(text), false, nil
 }
 
-// jsonArray reads an array of strings. Text that is no array at all is no error, an array of anything else is.
+// jsonArray reads an array of strings. Text that is no array at all is no
+// error, an array of anything else is.
 func jsonArray(text string) (args []string, ok bool, err error) {
 	text = strings.TrimLeftFunc(text, unicode.IsSpace)
 	if !strings.HasPrefix(text, "[") {
@@ -137,7 +140,8 @@ func jsonArray(text string) (args []string, ok bool, err error) {
 	return args, true, nil
 }
 
-// pairs reads assignments. The first word decides: without an equals sign the line is the old form `NAME any text`.
+// pairs reads assignments. The first word decides: without an equals sign the
+// line is the old form `NAME any text`.
 func pairs(text, keyword string, escape rune) ([]Pair, error) {
 	words := splitQuoted(text, escape)
 	if len(words) == 0 {

@@ -31,14 +31,16 @@ type Directive struct {
 	Line int
 }
 
-// directives recognises the leading block of directives line by line; the first line that is none ends it.
+// directives recognises the leading block of directives line by line; the first
+// line that is none ends it.
 type directives struct {
 	mark string
 	seen map[string]bool
 	done bool
 }
 
-// read returns the directive that line is, or nil. The line comes without its line break.
+// read returns the directive that line is, or nil. The line comes without its
+// line break.
 func (d *directives) read(line []byte, number int) (*Directive, error) {
 	if d.done {
 		return nil, nil
@@ -76,8 +78,8 @@ func parseDirective(line []byte, mark string) (*Directive, bool) {
 	return nil, false
 }
 
-// CommentDirective reads the text of an ordinary comment (without its mark) as a directive, as `check=…` above an
-// instruction is.
+// CommentDirective reads the text of an ordinary comment (without its mark) as
+// a directive, as `check=…` above an instruction is.
 func CommentDirective(comment string) (Directive, bool) {
 	found, ok := parseDirective([]byte(comment), "")
 	if !ok {
@@ -86,15 +88,17 @@ func CommentDirective(comment string) (Directive, bool) {
 	return *found, true
 }
 
-// FindDirective looks for one directive in the leading comments of a file. A shebang line before them is skipped.
+// FindDirective looks for one directive in the leading comments of a file. A
+// shebang line before them is skipped.
 func FindDirective(name string, data []byte) (Directive, bool) {
 	body, skipped := withoutShebang(data)
 	return findDirective(name, "#", body, skipped)
 }
 
-// DetectSyntax finds the syntax directive of a build file that need not be a Dockerfile: `# syntax=…`, `// syntax=…`
-// and a JSON object with a "syntax" member are understood. The whole value is the frontend's command line, its first
-// word the image.
+// DetectSyntax finds the syntax directive of a build file that need not be a
+// Dockerfile: `# syntax=…`, `// syntax=…` and a JSON object with a "syntax"
+// member are understood. The whole value is the frontend's command line, its
+// first word the image.
 func DetectSyntax(data []byte) (Directive, bool) {
 	body, skipped := withoutShebang(data)
 	for _, mark := range []string{"#", "//"} {

@@ -2,15 +2,15 @@ package syntax
 
 import "errors"
 
-// Error ties a failure to a place in the file. Its text is that of the failure alone; the ranges are for clients that
-// print an excerpt.
+// Error ties a failure to a place in the file. Its text is that of the failure
+// alone; the ranges are for clients that print an excerpt.
 type Error struct {
 	// Err is the failure.
 	Err error
 	// Ranges are the lines to blame.
 	Ranges []Range
-	// Only hides the places that errors further down the chain carry, because they speak of another text (a trigger in
-	// a base image, say).
+	// Only hides the places that errors further down the chain carry, because
+	// they speak of another text (a trigger in a base image, say).
 	Only bool
 }
 
@@ -36,7 +36,8 @@ func Instead(err error, ranges []Range) error {
 	return &Error{Err: err, Ranges: ranges, Only: true}
 }
 
-// Places lists the places that err and the errors it wraps carry, the innermost first.
+// Places lists the places that err and the errors it wraps carry, the innermost
+// first.
 func Places(err error) [][]Range {
 	var places [][]Range
 	var place *Error

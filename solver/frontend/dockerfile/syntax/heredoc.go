@@ -17,7 +17,8 @@ var (
 // maxHeredocs bounds the here-documents of one instruction.
 const maxHeredocs = 1000
 
-// takesHeredocs tells whether an instruction may have here-documents. JSON arguments never have any.
+// takesHeredocs tells whether an instruction may have here-documents. JSON
+// arguments never have any.
 func takesHeredocs(i *Instruction) bool {
 	keyword := strings.ToLower(i.Keyword)
 	if keyword == "onbuild" && len(i.Args) > 0 {
@@ -68,7 +69,8 @@ func (p *parser) heredocText(mark Heredoc) (string, error) {
 	}
 }
 
-// heredocMarks finds the marks on a line. A line that cannot be split has none: the shell that runs it may know better.
+// heredocMarks finds the marks on a line. A line that cannot be split has none:
+// the shell that runs it may know better.
 func heredocMarks(line string) ([]Heredoc, error) {
 	split, err := shell.Expander{KeepQuotes: true, KeepEscapes: true, KeepUnset: true}.Expand(line, nil)
 	if err != nil {
@@ -87,7 +89,8 @@ func heredocMarks(line string) ([]Heredoc, error) {
 	return marks, nil
 }
 
-// ParseHeredoc reads a word such as <<EOF or 3<<-"EOF" as the mark of a here-document.
+// ParseHeredoc reads a word such as <<EOF or 3<<-"EOF" as the mark of a
+// here-document.
 func ParseHeredoc(word string) (Heredoc, bool) {
 	mark, ok, err := readMark(word)
 	return mark, ok && err == nil
@@ -105,7 +108,8 @@ func readMark(word string) (Heredoc, bool, error) {
 	if len(plain.Words) != 1 {
 		return Heredoc{}, false, nil
 	}
-	// Any quote that expansion removes means that the text is to be taken literally.
+	// Any quote that expansion removes means that the text is to be taken
+	// literally.
 	quoted, err := shell.Expander{KeepUnset: true, KeepQuotes: true}.Expand(parts[3], nil)
 	if err != nil || len(quoted.Words) != 1 {
 		return Heredoc{}, false, err

@@ -6,8 +6,10 @@ type Instruction struct {
 	Keyword string
 	// Flags are the words starting with two dashes, quotes and escapes removed.
 	Flags []string
-	// Args are the arguments in the keyword's form: the elements of a JSON array or of a list of words, or the rest of
-	// the line as one string. HEALTHCHECK has its type first. For ONBUILD they are the trigger's keyword and arguments.
+	// Args are the arguments in the keyword's form: the elements of a JSON
+	// array or of a list of words, or the rest of the line as one string.
+	// HEALTHCHECK has its type first. For ONBUILD they are the trigger's
+	// keyword and arguments.
 	Args []string
 	// JSON tells that the arguments were a JSON array.
 	JSON bool
@@ -17,18 +19,21 @@ type Instruction struct {
 	Heredocs []Heredoc
 	// Source is the logical line, without here-documents.
 	Source string
-	// Comments are the comment lines before the instruction since the last empty comment, marks removed.
+	// Comments are the comment lines before the instruction since the last
+	// empty comment, marks removed.
 	Comments []string
 	// EmptyContinuation tells that a blank line stands inside the logical line.
 	EmptyContinuation bool
-	// First and Last are the physical lines, here-documents included; ContinuationEnd is the last line without them.
+	// First and Last are the physical lines, here-documents included;
+	// ContinuationEnd is the last line without them.
 	First, Last, ContinuationEnd int
 }
 
 // Ranges gives the instruction's lines.
 func (i *Instruction) Ranges() []Range { return Lines(i.First, i.Last) }
 
-// Pair is an assignment. Names and values are not expanded and keep their quotes.
+// Pair is an assignment. Names and values are not expanded and keep their
+// quotes.
 type Pair struct {
 	Name, Value string
 	// Legacy tells the form without an equals sign.
@@ -61,6 +66,7 @@ func (h Heredoc) Text() string {
 type File struct {
 	// Instructions in order; never empty.
 	Instructions []*Instruction
-	// Escape is the escape character, backslash unless a directive says otherwise.
+	// Escape is the escape character, backslash unless a directive says
+	// otherwise.
 	Escape rune
 }

@@ -8,7 +8,8 @@ import (
 
 // Limits on what Parse accepts.
 const (
-	// MaxLine is the greatest length of a physical line in bytes, its line break not counted.
+	// MaxLine is the greatest length of a physical line in bytes, its line
+	// break not counted.
 	MaxLine = 65535
 	// MaxBytes is the greatest size of a file.
 	MaxBytes = 4 << 20
@@ -50,8 +51,8 @@ func isComment(line []byte) bool {
 
 func isBlank(line []byte) bool { return len(bytes.TrimSpace(line)) == 0 }
 
-// cutContinuation removes a continuation character, blanks after it included, and tells whether there was one. Doubled,
-// the character stands for itself.
+// cutContinuation removes a continuation character, blanks after it included,
+// and tells whether there was one. Doubled, the character stands for itself.
 func cutContinuation(line []byte, escape byte) ([]byte, bool) {
 	body := bytes.TrimRight(line, " \t")
 	n := len(body)

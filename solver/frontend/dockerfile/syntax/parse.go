@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// Parse reads a whole file. Errors name no line in their text but carry it: see Places.
+// Parse reads a whole file. Errors name no line in their text but carry it: see
+// Places.
 func Parse(data []byte) (*File, error) {
 	if len(data) > MaxBytes {
 		return nil, fmt.Errorf("dockerfile is larger than the max allowed size of %d bytes", MaxBytes)
@@ -40,7 +41,8 @@ type parser struct {
 	found      []*Instruction
 }
 
-// instruction reads up to the end of the next instruction, or returns nil at the end of the file.
+// instruction reads up to the end of the next instruction, or returns nil at
+// the end of the file.
 func (p *parser) instruction() (*Instruction, error) {
 	logical, err := p.logicalLine()
 	if err != nil || logical == nil {
@@ -68,7 +70,8 @@ type logical struct {
 	blank bool
 }
 
-// logicalLine skips comments, directives and blank lines and joins continued lines. It returns nil at the end.
+// logicalLine skips comments, directives and blank lines and joins continued
+// lines. It returns nil at the end.
 func (p *parser) logicalLine() (*logical, error) {
 	for {
 		raw, ok, err := p.next()
@@ -120,7 +123,8 @@ func (p *parser) join(out *logical, more bool) error {
 	return nil
 }
 
-// comment handles what a line outside of instructions may say: a directive, or a comment to remember.
+// comment handles what a line outside of instructions may say: a directive, or
+// a comment to remember.
 func (p *parser) comment(raw, line []byte) error {
 	directive, err := p.directives.read(line, p.number)
 	if err != nil {
@@ -135,7 +139,8 @@ func (p *parser) comment(raw, line []byte) error {
 	if !isComment(line) {
 		return nil
 	}
-	// The mark is taken to be the line's very first byte: an indented comment keeps it and so describes nothing.
+	// The mark is taken to be the line's very first byte: an indented comment
+	// keeps it and so describes nothing.
 	if text := strings.TrimSpace(string(raw[1:])); text != "" {
 		p.comments = append(p.comments, text)
 	} else {

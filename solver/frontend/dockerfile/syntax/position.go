@@ -1,6 +1,7 @@
 package syntax
 
-// Position is a place in a file. Line counts from 1; Character is always 0 because whole lines are reported.
+// Position is a place in a file. Line counts from 1; Character is always 0
+// because whole lines are reported.
 type Position struct {
 	Line      int `json:"line"`
 	Character int `json:"character,omitempty"`
@@ -12,8 +13,8 @@ type Range struct {
 	End   Position `json:"end"`
 }
 
-// Lines returns one range for each line from first to last, which is the shape clients print best. A last before first
-// means the one line.
+// Lines returns one range for each line from first to last, which is the shape
+// clients print best. A last before first means the one line.
 func Lines(first, last int) []Range {
 	last = max(first, last)
 	ranges := make([]Range, 0, last-first+1)
@@ -23,7 +24,8 @@ func Lines(first, last int) []Range {
 	return ranges
 }
 
-// Span returns the first and last line that ranges touch, zeros when there are none.
+// Span returns the first and last line that ranges touch, zeros when there are
+// none.
 func Span(ranges []Range) (first, last int) {
 	for _, r := range ranges {
 		if first == 0 || r.Start.Line < first {

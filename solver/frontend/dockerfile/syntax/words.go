@@ -20,7 +20,8 @@ func cutBlank(text string) (before, after string) {
 	return text[:i], strings.TrimLeft(text[i:], blanks)
 }
 
-// firstBlank returns the first space of text, or "\n" (which no logical line holds) when there is none.
+// firstBlank returns the first space of text, or "\n" (which no logical line
+// holds) when there is none.
 func firstBlank(text string) string {
 	i := strings.IndexFunc(text, unicode.IsSpace)
 	if i < 0 {
@@ -35,7 +36,8 @@ func splitBlanks(text string) []string {
 	return strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(blanks, r) })
 }
 
-// splitQuoted splits text at spaces outside of quotes. Quotes and escapes stay in the words; expansion removes them.
+// splitQuoted splits text at spaces outside of quotes. Quotes and escapes stay
+// in the words; expansion removes them.
 func splitQuoted(text string, escape rune) []string {
 	var words []string
 	var word strings.Builder
@@ -79,8 +81,8 @@ func splitQuoted(text string, escape rune) []string {
 	return words
 }
 
-// cutFlags takes the leading words that start with two dashes off text, quotes and escapes removed; a bare `--` ends
-// them and is dropped.
+// cutFlags takes the leading words that start with two dashes off text, quotes
+// and escapes removed; a bare `--` ends them and is dropped.
 func cutFlags(text string, escape byte) (flags []string, rest string) {
 	for {
 		text = strings.TrimLeftFunc(text, unicode.IsSpace)
