@@ -73,6 +73,8 @@ var Rooms = []Room{
 	{Path: "solver/progress", Row: 1, Reason: reasonSibling},
 	{Path: "solver/policy", Row: 1, Reason: reasonSibling},
 	{Path: "solver/rpcerr", Row: 1, Reason: "errors on the wire know the contracts and nothing that fails"},
+	{Path: "solver/statuspb", Row: 1, Siblings: []string{"solver/progress", "solver/rpcerr"},
+		Reason: "events on the wire are progress and its warnings, translated both ways"},
 
 	{Path: "solver/llb/compose", Row: 1, Siblings: []string{"solver/llb"}, Reason: "writing graphs builds on reading them, never the other way round"},
 	{Path: "safebolt", Row: 1, Only: []string{}, Reason: "a database knows nothing of what is stored in it"},
@@ -115,6 +117,8 @@ var Rooms = []Room{
 	{Path: "solver/export/archive", Row: 3, Siblings: []string{"solver/export", "solver/export/manifest"}, Reason: reasonContract},
 	{Path: "solver/export/files", Row: 3, Siblings: []string{"solver/export"}, Reason: reasonContract},
 	{Path: "solver/export/attest", Row: 3, Siblings: []string{"solver/export"}, Reason: reasonContract},
+	{Path: "solver/export/exporttest", Row: 3, Siblings: []string{"solver/export"},
+		Reason: "tests of exporters stand on the same parts as they do; production code never imports it"},
 
 	// Row 4: what running a vertex means, and who writes graphs.
 	{Path: "solver/op!", Row: 4, Reason: "what all ops share knows none of them"},
