@@ -73,7 +73,7 @@ func (d *Differ) CompareLayer(ctx context.Context, lower, upper []mount.Mount, o
 			if !up.Overlay {
 				attrs = low.Attrs
 			}
-			layer, err := job.store(ctx, differdiff.Pair{
+			layer, err := job.storePair(ctx, differdiff.Pair{
 				Upper:     dir,
 				Lower:     low.Dirs,
 				Layered:   true,
@@ -144,16 +144,21 @@ func (c *comparison) storeMounted(ctx context.Context, lower, upper []mount.Moun
 				pair.Lower = []string{lowerRoot}
 			}
 			var err error
-			layer, err = c.store(ctx, pair)
+			layer, err = c.storePair(ctx, pair)
 			return err
 		})
 	})
 	return layer, err
 }
 
-// store writes the layer of a pair into the content store. On any error the
-// upload is dropped, unless the caller named it and may want to look at it.
-func (c *comparison) store(ctx context.Context, pair differdiff.Pair) (_ Layer, err error) {
+// storePair writes the layer of a pair into the content store.
+func (c *comparison) storePair(ctx context.Context, pair differdiff.Pair) (Layer, error) {
+	return c.store(ctx, func(ctx context.Context, cw content.Writer) (Layer, error) { return c.write(ctx, cw, pair) })
+}
+
+// store makes a blob of what fill writes. On any error the upload is dropped,
+// unless the caller named it and may want to look at it.
+func (c *comparison) store(ctx context.Context, fill func(context.Context, content.Writer) (Layer, error)) (_ Layer, err error) {
 	ref := c.config.Reference
 	if ref == "" {
 		ref = "kiln-layer-" + rand.Text()
@@ -179,7 +184,7 @@ func (c *comparison) store(ctx context.Context, pair differdiff.Pair) (_ Layer, 
 			return Layer{}, fmt.Errorf("restart blob: %w", err)
 		}
 	}
-	layer, err := c.write(ctx, cw, pair)
+	layer, err := fill(ctx, cw)
 	if err != nil {
 		return Layer{}, err
 	}
