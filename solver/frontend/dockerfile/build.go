@@ -77,6 +77,9 @@ type built struct {
 	ref frontend.Ref
 }
 
+// buildOne lowers for one platform and hands the graph over. Nothing of it has
+// to have run when it returns: the builder evaluates it when the result is
+// exported, and several platforms are then free to overlap.
 func (r *request) buildOne(ctx context.Context, file *instruction.File, target *ocispecs.Platform, linter *lint.Linter) (*built, error) {
 	lowered, err := lower.Convert(ctx, file, r.text, r, r.lowerOptions(target, linter))
 	if err != nil {
@@ -95,6 +98,8 @@ func (r *request) buildOne(ctx context.Context, file *instruction.File, target *
 	return &built{Result: lowered, ref: result.Ref}, nil
 }
 
+// lowerOptions is what the request says, in the words of package lower. The
+// maps are shared by all platforms; lower copies what it changes.
 func (r *request) lowerOptions(target *ocispecs.Platform, linter *lint.Linter) lower.Options {
 	return lower.Options{
 		Target: r.opts.target, BuildArgs: r.opts.buildArgs, Labels: r.opts.labels, Platform: target,
@@ -124,6 +129,9 @@ type collector struct {
 	platforms []frontend.Platform
 }
 
+// add puts in the result for one platform. Without a requested platform the
+// result is for the one this program runs on, as that is what the builder
+// assumes, too.
 func (c *collector) add(i int, target *ocispecs.Platform, b *built) {
 	platform := platforms.DefaultSpec()
 	if target != nil {
@@ -167,6 +175,8 @@ func extend(platform, image ocispecs.Platform) ocispecs.Platform {
 	return platforms.Normalize(platform)
 }
 
+// finish adds the list of platforms: exporters need it to tell the results
+// apart, in the order the client asked for them.
 func (c *collector) finish() (*frontend.Result, error) {
 	encoded, err := json.Marshal(frontend.Platforms{Platforms: c.platforms})
 	if err != nil {

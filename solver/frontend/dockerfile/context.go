@@ -85,6 +85,8 @@ func (r *request) openRemote(ctx context.Context, link string) error {
 	return nil
 }
 
+// openGit makes a repository the context. With a time to write into images,
+// files get the time of their commit, so that two checkouts do not differ.
 func (r *request) openGit(link string, git *lower.GitURL) error {
 	source := git.Source()
 	if keep, err := strconv.ParseBool(r.opts.buildArgs["BUILDKIT_CONTEXT_KEEP_GIT_DIR"]); err == nil && keep {

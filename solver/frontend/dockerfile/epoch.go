@@ -127,6 +127,7 @@ func newestIn(in io.Reader) (*time.Time, error) {
 // bombs.
 const maxUnpacked = 16 << 30
 
+// decompressed goes by the first bytes: names of downloads tell nothing.
 func decompressed(in *bufio.Reader) (io.Reader, error) {
 	start, _ := in.Peek(6) // fewer bytes match nothing
 	switch {
@@ -152,6 +153,7 @@ type pieceReader struct {
 	done bool
 }
 
+// pieceSize is how much is asked for at a time.
 const pieceSize = 1 << 20
 
 // Read implements io.Reader.

@@ -28,6 +28,8 @@ func (f *ignoreFile) set(name string, data []byte) {
 	f.parse(name, data)
 }
 
+// parse reads the text; f.mu is held. An error stays, so that all platforms
+// fail alike.
 func (f *ignoreFile) parse(name string, data []byte) {
 	f.read = true
 	if f.patterns, f.err = readPatterns(data); f.err != nil {
@@ -35,6 +37,8 @@ func (f *ignoreFile) parse(name string, data []byte) {
 	}
 }
 
+// readPatterns reads patterns as every client of an ignore file does: comments
+// at the start of a line, blanks trimmed, paths cleaned.
 func readPatterns(data []byte) ([]string, error) { return ignorefile.ReadAll(bytes.NewReader(data)) }
 
 // Ignored implements lower.Resolver. Only directories of the client have an

@@ -30,6 +30,7 @@ type lookup struct {
 	err   error
 }
 
+// imageScheme begins the identifiers of images.
 const imageScheme = "docker-image://"
 
 // Image implements lower.Resolver.
@@ -58,6 +59,9 @@ func (r *request) Image(ctx context.Context, ref string, platform ocispecs.Platf
 	}
 }
 
+// askImage looks an image up, every time. The op that comes back may name
+// another image: a policy decided so. It may also be no image at all; see
+// redirectError.
 func (r *request) askImage(ctx context.Context, ref string, platform ocispecs.Platform, logName string) (lower.Image, error) {
 	meta, err := r.bridge.ResolveSource(ctx, &pb.SourceOp{Identifier: imageScheme + ref}, frontend.ResolveOptions{
 		LogName: logName, Platform: &platform, ResolveMode: r.opts.resolveMode,

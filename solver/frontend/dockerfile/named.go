@@ -66,6 +66,7 @@ func (n *namedContext) Load(ctx context.Context) (lower.LoadedContext, error) {
 		"context recursion limit exceeded; this may indicate a cycle in the provided source policies: " + current.value)
 }
 
+// load opens the context by the kind its value begins with.
 func (n *namedContext) load(ctx context.Context) (lower.LoadedContext, error) {
 	kind, what, ok := strings.Cut(n.value, ":")
 	if !ok {
@@ -96,6 +97,8 @@ func opened(state compose.State, config []byte) lower.LoadedContext {
 
 func (n *namedContext) title(text string) string { return "[context " + n.full + "] " + text }
 
+// image uses an image as a context. Its reference is not pinned: the client
+// chose it, and a tag may stay one.
 func (n *namedContext) image(ctx context.Context, name string) (lower.LoadedContext, error) {
 	if name == "scratch" {
 		return lower.LoadedContext{}, nil
@@ -119,6 +122,8 @@ func (n *namedContext) image(ctx context.Context, name string) (lower.LoadedCont
 	return opened(state, found.Config), nil
 }
 
+// remote uses a repository or a download. The latter is not unpacked: only the
+// main context is.
 func (n *namedContext) remote(kind string) (lower.LoadedContext, error) {
 	git, err := lower.ParseGit(n.value)
 	if err != nil {

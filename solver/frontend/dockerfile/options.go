@@ -83,6 +83,7 @@ func readOptions(raw map[string]string, info frontend.Info) (*options, error) {
 	return o, nil
 }
 
+// nativePlatform is what processes run on without emulation.
 func nativePlatform(info frontend.Info) ocispecs.Platform {
 	if len(info.Workers) > 0 && len(info.Workers[0].Platforms) > 0 {
 		return info.Workers[0].Platforms[0]
@@ -104,6 +105,8 @@ func prefixed(raw map[string]string, prefix string) map[string]string {
 // maxPlatforms bounds how many platforms one request may build for.
 const maxPlatforms = 50
 
+// readPlatforms reads the platforms to build for. One platform gives a plain
+// result unless the client wants the form for several.
 func (o *options) readPlatforms() error {
 	if text := o.raw[optPlatform]; text != "" {
 		for part := range strings.SplitSeq(text, ",") {
@@ -152,6 +155,7 @@ func (o *options) readCacheImports() error {
 	return nil
 }
 
+// readLint reads the build argument that replaces the file's check directive.
 func (o *options) readLint() error {
 	text, ok := o.raw[optBuildArg+"BUILDKIT_DOCKERFILE_CHECK"]
 	if !ok {

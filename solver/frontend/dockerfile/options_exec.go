@@ -47,6 +47,8 @@ func (o *options) readExec() error {
 	return nil
 }
 
+// readHosts reads name=address pairs. Addresses are written back in their usual
+// form, so that equal ones give equal steps.
 func readHosts(text string) ([]compose.Host, error) {
 	if text == "" {
 		return nil, nil
@@ -70,6 +72,7 @@ func readHosts(text string) ([]compose.Host, error) {
 	return hosts, nil
 }
 
+// readUlimits reads name=soft[:hard] limits.
 func readUlimits(text string) ([]compose.Ulimit, error) {
 	if text == "" {
 		return nil, nil
@@ -123,6 +126,8 @@ func readResources(raw map[string]string) (*compose.Resources, error) {
 	return &limits, nil
 }
 
+// readSigned reads a limit in bytes or microseconds. Only memory and swap
+// together may be unlimited.
 func readSigned(name, text string, to *int64) error {
 	if text == "" {
 		return nil
@@ -142,6 +147,7 @@ func readSigned(name, text string, to *int64) error {
 	return nil
 }
 
+// readUnsigned reads a weight or a period.
 func readUnsigned(name, text string, to *uint64) error {
 	if text == "" {
 		return nil

@@ -69,12 +69,14 @@ func (r *request) load(ctx context.Context) error {
 	return nil
 }
 
+// Names of files that have a meaning.
 const (
 	defaultName  = "Dockerfile"
 	ignoreName   = ".dockerignore"
 	ignoreSuffix = ".dockerignore"
 )
 
+// lowerName is the Dockerfile's name as it may also be written.
 func lowerName(name string) string { return path.Join(path.Dir(name), strings.ToLower(defaultName)) }
 
 // definition is where the Dockerfile is read from.
@@ -106,10 +108,13 @@ func (r *request) solve(ctx context.Context, state compose.State) (*pb.Definitio
 	return def, result.Ref, nil
 }
 
+// marshal writes a graph for this builder.
 func (r *request) marshal(state compose.State) (*pb.Definition, error) {
 	return compose.Marshal(state, r.marshalOptions())
 }
 
+// marshalOptions says what the builder can do. Directories of this session are
+// marked with it, and so never taken for another client's.
 func (r *request) marshalOptions() compose.Options {
 	out := compose.Options{Platform: r.opts.native[0], LocalUnique: r.info.SessionID}
 	if caps := r.info.LLBCaps; caps != nil {

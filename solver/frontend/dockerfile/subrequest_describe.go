@@ -21,6 +21,7 @@ type description struct {
 	Refs        []parameter `json:"refs"`
 }
 
+// parameter is something that a subrequest takes or gives.
 type parameter struct {
 	Name        string `json:"name"`
 	Description string `json:"description"`

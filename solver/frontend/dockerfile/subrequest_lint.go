@@ -23,6 +23,7 @@ type lintReport struct {
 	BuildError *lintError       `json:"buildError,omitempty"`
 }
 
+// lintWarning is a warning as clients read it.
 type lintWarning struct {
 	RuleName    string       `json:"ruleName"`
 	Description string       `json:"description,omitempty"`
@@ -33,6 +34,7 @@ type lintWarning struct {
 	ranges []syntax.Range
 }
 
+// lintError says why the file cannot be built.
 type lintError struct {
 	Message  string       `json:"message"`
 	Location *pb.Location `json:"location"`

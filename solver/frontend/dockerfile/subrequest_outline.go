@@ -23,6 +23,7 @@ type outline struct {
 	Sources     [][]byte       `json:"sources,omitempty"`
 }
 
+// outlineArg is a build argument as clients read it.
 type outlineArg struct {
 	Name        string       `json:"name"`
 	Description string       `json:"description,omitempty"`
@@ -30,6 +31,7 @@ type outlineArg struct {
 	Location    *pb.Location `json:"location,omitempty"`
 }
 
+// outlineInput is a secret or key agent as clients read it.
 type outlineInput struct {
 	Name     string       `json:"name"`
 	Required bool         `json:"required,omitempty"`

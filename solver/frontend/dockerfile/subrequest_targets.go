@@ -17,6 +17,7 @@ type targetList struct {
 	Sources [][]byte `json:"sources"`
 }
 
+// target is a stage as clients read it.
 type target struct {
 	Name        string       `json:"name,omitempty"`
 	Default     bool         `json:"default,omitempty"`

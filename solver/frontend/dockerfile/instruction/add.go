@@ -18,11 +18,15 @@ type Add struct {
 	Unpack *bool
 }
 
+// addFlags are not those of COPY: a stage is no source of ADD, and parents are
+// not kept.
 var addFlags = map[string]flagKind{
 	"chown": flagText, "chmod": flagText, "link": flagBool, "keep-git-dir": flagBool,
 	"checksum": flagText, "unpack": flagBool, "exclude": flagList,
 }
 
+// parseAdd counts arguments before it looks at flags; users know the errors in
+// that order.
 func parseAdd(raw *syntax.Instruction) (Instruction, error) {
 	if len(raw.Args) < 2 {
 		return nil, errNoDestination("ADD")

@@ -25,6 +25,8 @@ type Argument struct {
 	Description string
 }
 
+// parseArg looks at no flags: ARG has none, and words with dashes before the
+// name have always been ignored.
 func parseArg(raw *syntax.Instruction) (Instruction, error) {
 	if len(raw.Args) == 0 {
 		return nil, errAtLeastOne("ARG")

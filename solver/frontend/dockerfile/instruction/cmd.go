@@ -10,6 +10,7 @@ type Cmd struct {
 	Command
 }
 
+// parseCmd accepts an empty command, which in shell form runs an empty line.
 func parseCmd(raw *syntax.Instruction) (Instruction, error) {
 	if err := noFlags(raw); err != nil {
 		return nil, err

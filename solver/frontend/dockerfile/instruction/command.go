@@ -13,6 +13,8 @@ type Command struct {
 	Heredocs []syntax.Heredoc
 }
 
+// parseCommand makes an empty list of no arguments: image configurations tell
+// it from none.
 func parseCommand(raw *syntax.Instruction) Command {
 	args := raw.Args
 	if args == nil {

@@ -19,6 +19,7 @@ var copyFlags = map[string]flagKind{
 	"chown": flagText, "chmod": flagText, "link": flagBool, "from": flagText, "exclude": flagList, "parents": flagBool,
 }
 
+// parseCopy is like parseAdd but for its flags.
 func parseCopy(raw *syntax.Instruction) (Instruction, error) {
 	if len(raw.Args) < 2 {
 		return nil, errNoDestination("COPY")

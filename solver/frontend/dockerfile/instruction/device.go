@@ -17,6 +17,8 @@ type Device struct {
 	Required bool
 }
 
+// parseDevice reads `name[,required]`. The name may contain an equals sign, as
+// CDI names do, and may be said with its key.
 func parseDevice(text string) (*Device, error) {
 	fields, err := csvvalue.Fields(text, nil)
 	if err != nil {
@@ -31,6 +33,7 @@ func parseDevice(text string) (*Device, error) {
 	return device, nil
 }
 
+// set reads one field. The first one without a known key is the name.
 func (d *Device) set(field string) (err error) {
 	key, value, hasValue := strings.Cut(field, "=")
 	key = strings.ToLower(key)

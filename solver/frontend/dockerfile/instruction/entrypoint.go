@@ -10,6 +10,7 @@ type Entrypoint struct {
 	Command
 }
 
+// parseEntrypoint differs from parseCmd in what an empty array means.
 func parseEntrypoint(raw *syntax.Instruction) (Instruction, error) {
 	if err := noFlags(raw); err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ type Env struct {
 	Pairs []Pair
 }
 
+// parseEnv takes both forms; the old one is only warned about.
 func parseEnv(raw *syntax.Instruction) (Instruction, error) {
 	pairs, err := parsePairs(raw, "ENV")
 	if err != nil {

@@ -16,6 +16,8 @@ type Expose struct {
 	Ports []string
 }
 
+// parseExpose sorts before variables are replaced. The order shows in the
+// history, and so in the image's digest.
 func parseExpose(raw *syntax.Instruction) (Instruction, error) {
 	if len(raw.Args) == 0 {
 		return nil, errAtLeastOne("EXPOSE")

@@ -30,6 +30,9 @@ type InlineFile struct {
 	Expand bool
 }
 
+// parseFiles tells here-documents from paths. The last argument is the
+// destination and can be no here-document. A mark whose text is missing gives
+// an empty file.
 func parseFiles(raw *syntax.Instruction, keyword string) (Files, error) {
 	last := len(raw.Args) - 1
 	files := Files{Dest: raw.Args[last]}

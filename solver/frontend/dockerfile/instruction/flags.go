@@ -13,6 +13,7 @@ import (
 // flagKind says what a flag takes.
 type flagKind int
 
+// Kinds of flags.
 const (
 	flagText flagKind = iota // one value, once
 	flagList                 // one value, any number of times
@@ -48,6 +49,8 @@ func parseFlags(raw *syntax.Instruction, kinds map[string]flagKind) (flags, erro
 	return given, nil
 }
 
+// boolValue accepts true and false in any case. A flag alone means true, one
+// with an empty value is a mistake.
 func boolValue(flag, value string, hasValue bool) (string, error) {
 	switch strings.ToLower(value) {
 	case "":

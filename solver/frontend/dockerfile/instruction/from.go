@@ -9,6 +9,8 @@ import (
 	"github.com/kilnbuild/kiln/solver/frontend/dockerfile/syntax"
 )
 
+// stageName is what a name may look like in lower case. Numbers are not allowed
+// to come first: COPY --from takes them for positions.
 var stageName = regexp.MustCompile(`^[a-z][a-z0-9-_.]*$`)
 
 // Stage is FROM and what stands below it.
@@ -31,6 +33,8 @@ type Stage struct {
 	Instructions []Instruction
 }
 
+// parseFrom reads FROM. The name is kept in lower case, since stages are found
+// whatever the case; the written form is for lint rules.
 func parseFrom(raw *syntax.Instruction) (*Stage, error) {
 	stage := &Stage{Meta: meta(raw)}
 	switch {

@@ -27,6 +27,8 @@ var healthFlags = map[string]flagKind{
 	"interval": flagText, "timeout": flagText, "start-period": flagText, "start-interval": flagText, "retries": flagText,
 }
 
+// parseHealthcheck reads the type first: NONE takes neither flags nor
+// arguments, and says nothing about flags it was given.
 func parseHealthcheck(raw *syntax.Instruction) (Instruction, error) {
 	if len(raw.Args) == 0 {
 		return nil, errAtLeastOne("HEALTHCHECK")
@@ -57,6 +59,7 @@ func parseHealthcheck(raw *syntax.Instruction) (Instruction, error) {
 	return out, out.times(given)
 }
 
+// times reads the flags with durations and the number of retries.
 func (h *Healthcheck) times(given flags) error {
 	for _, field := range []struct {
 		flag string
@@ -83,6 +86,8 @@ func (h *Healthcheck) times(given flags) error {
 	return nil
 }
 
+// parseInterval refuses durations below a millisecond but for 0, which means
+// the default. Engines reject them, and so would the finished image.
 func parseInterval(flag, text string, to *time.Duration) (err error) {
 	if text == "" {
 		return nil

@@ -52,10 +52,13 @@ type Pair struct {
 // String gives NAME=value.
 func (p Pair) String() string { return p.Name + "=" + p.Value }
 
+// meta takes over what all instructions have in common.
 func meta(raw *syntax.Instruction) Meta {
 	return Meta{Keyword: raw.Keyword, Text: strings.TrimSpace(raw.Source), Ranges: raw.Ranges(), Comments: raw.Comments}
 }
 
+// expandPairs expands names as well as values. All see the variables from
+// before the instruction.
 func expandPairs(pairs []Pair, x Expander) ([]Pair, error) {
 	out := make([]Pair, len(pairs))
 	for i, pair := range pairs {
@@ -72,6 +75,7 @@ func expandPairs(pairs []Pair, x Expander) ([]Pair, error) {
 	return out, nil
 }
 
+// expandAll expands words into a new list.
 func expandAll(words []string, x Expander) ([]string, error) {
 	out := make([]string, len(words))
 	for i, word := range words {

@@ -20,6 +20,7 @@ const (
 	MountSSH    MountType = "ssh"
 )
 
+// mountTypes and sharings are proposed to those who mistype one.
 var mountTypes = []string{string(MountBind), string(MountCache), string(MountSecret), string(MountSSH), string(MountTmpfs)}
 
 // Ways to share a cache; an empty value is SharingShared.
@@ -77,6 +78,8 @@ func parseMountSource(text string) (*Mount, error) {
 	return mount, nil
 }
 
+// mountFields splits the flag at commas, with the quoting of CSV: values may
+// contain commas.
 func mountFields(text string) ([]string, error) {
 	fields, err := csvvalue.Fields(text, nil)
 	if err != nil {

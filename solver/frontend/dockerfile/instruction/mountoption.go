@@ -19,6 +19,7 @@ type mountReader struct {
 	access bool
 }
 
+// mountKeys are proposed to those who mistype one.
 var mountKeys = []string{
 	"type", "from", "source", "target", "readonly", "id", "sharing", "required", "size", "mode", "uid", "gid", "src", "dst",
 	"destination", "ro", "rw", "readwrite", "env",
@@ -127,12 +128,14 @@ func (m *mountReader) number(key, value string) (known bool, err error) {
 	return true, err
 }
 
+// unexpected is the error for a key that another type of mount has.
 func (m *mountReader) unexpected(key string) error {
 	return fmt.Errorf("unexpected key '%s' for mount type '%s'", key, m.Type)
 }
 
 func errInvalid(key, value string) error { return fmt.Errorf("invalid value for %s: %s", key, value) }
 
+// parseBool reads the words that Go takes for true and false.
 func parseBool(key, value string) (bool, error) {
 	on, err := strconv.ParseBool(value)
 	if err != nil {
@@ -141,6 +144,7 @@ func parseBool(key, value string) (bool, error) {
 	return on, nil
 }
 
+// parseUint reads a number of 32 bits; modes are octal without a mark.
 func parseUint(key, value string, base int) (*uint64, error) {
 	number, err := strconv.ParseUint(value, base, 32)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/kilnbuild/kiln/solver/frontend/dockerfile/syntax"
 )
 
+// onbuildPrefix is what comes before the trigger's own text.
 var onbuildPrefix = regexp.MustCompile(`(?i)^\s*ONBUILD\s*`)
 
 // Onbuild stores an instruction for builds that start from the image.
@@ -20,6 +21,8 @@ type Onbuild struct {
 	Trigger string
 }
 
+// parseOnbuild keeps the trigger's text rather than its meaning: it goes into
+// the image and is read by a later build, perhaps by another frontend.
 func parseOnbuild(raw *syntax.Instruction) (Instruction, error) {
 	if len(raw.Args) == 0 {
 		return nil, errAtLeastOne("ONBUILD")

@@ -41,6 +41,8 @@ func Parse(source *syntax.File) (*File, error) {
 	return file, nil
 }
 
+// add files an instruction: ARGs before the first FROM with the file, all
+// others with the last stage.
 func (f *File) add(raw *syntax.Instruction) error {
 	if strings.EqualFold(raw.Keyword, "from") {
 		stage, err := parseFrom(raw)
@@ -70,6 +72,8 @@ func (f *File) add(raw *syntax.Instruction) error {
 	return nil
 }
 
+// parseError names the line in the text, too, for clients that do not know of
+// places.
 func parseError(err error, raw *syntax.Instruction) error {
 	return syntax.At(fmt.Errorf("dockerfile parse error on line %d: %w", raw.First, err), raw.Ranges())
 }
@@ -105,6 +109,7 @@ var parsers = map[string]func(*syntax.Instruction) (Instruction, error){
 	"stopsignal": parseStopsignal, "user": parseUser, "volume": parseVolume, "workdir": parseWorkdir,
 }
 
+// parseOne reads any instruction but FROM.
 func parseOne(raw *syntax.Instruction) (Instruction, error) {
 	parse, ok := parsers[strings.ToLower(raw.Keyword)]
 	if !ok {

@@ -28,8 +28,11 @@ type Run struct {
 // maxMounts bounds the mounts of one step.
 const maxMounts = 500
 
+// runFlags are the flags of RUN; those of mounts are read by mountReader.
 var runFlags = map[string]flagKind{"mount": flagList, "network": flagText, "security": flagText, "device": flagList}
 
+// parseRun checks devices, mounts, network and security in this order, which
+// decides which of several errors a user sees.
 func parseRun(raw *syntax.Instruction) (Instruction, error) {
 	given, err := parseFlags(raw, runFlags)
 	if err != nil {

@@ -14,6 +14,8 @@ type Shell struct {
 	Shell []string
 }
 
+// parseShell insists on the JSON form: split at blanks, a path with a blank
+// would be two arguments.
 func parseShell(raw *syntax.Instruction) (Instruction, error) {
 	if err := noFlags(raw); err != nil {
 		return nil, err

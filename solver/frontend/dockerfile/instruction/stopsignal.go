@@ -10,6 +10,8 @@ type Stopsignal struct {
 	Signal string
 }
 
+// parseStopsignal looks at no flags, and the signal is only checked once
+// variables are replaced.
 func parseStopsignal(raw *syntax.Instruction) (Instruction, error) {
 	if len(raw.Args) != 1 {
 		return nil, errExactlyOne("STOPSIGNAL")

@@ -19,6 +19,8 @@ type Volume struct {
 	Paths []string
 }
 
+// parseVolume trims paths; that they are not empty is checked again after
+// expansion.
 func parseVolume(raw *syntax.Instruction) (Instruction, error) {
 	if len(raw.Args) == 0 {
 		return nil, errAtLeastOne("VOLUME")

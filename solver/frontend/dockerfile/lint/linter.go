@@ -69,6 +69,8 @@ func (l *Linter) Err() error {
 	return fmt.Errorf("lint violation found for rules: %s", strings.Join(slices.Sorted(maps.Keys(l.fired)), ", "))
 }
 
+// applies tells whether warnings of a rule are wanted. Skipping does not
+// concern experimental rules: they are off unless named.
 func (l *Linter) applies(rule *Rule) bool {
 	if l == nil || l.sink == nil || *l.count >= MaxWarnings {
 		return false
@@ -79,6 +81,8 @@ func (l *Linter) applies(rule *Rule) bool {
 	return !l.config.SkipAll && !slices.Contains(l.config.Skip, rule.Name)
 }
 
+// warn passes a warning on if its rule applies. What was passed on counts for
+// Err; what was skipped does not.
 func (l *Linter) warn(rule *Rule, ranges []syntax.Range, format string, args ...any) {
 	if !l.applies(rule) {
 		return

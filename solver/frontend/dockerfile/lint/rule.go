@@ -54,6 +54,7 @@ var (
 			"description comment, add an empty line or comment between the instruction and the comment."))
 )
 
+// rule makes a rule with the page that explains it.
 func rule(name, description string) *Rule {
 	return &Rule{Name: name, Description: description, URL: "https://docs.docker.com/go/dockerfile/rule/" + kebab(name) + "/"}
 }

@@ -11,6 +11,9 @@ import (
 	"github.com/kilnbuild/kiln/solver/frontend/dockerfile/syntax"
 )
 
+// A name promises a secret if one of its words, between underscores, does and
+// none says that it is harmless: GITHUB_TOKEN does, TOKEN_FILE and TOKENIZER do
+// not.
 var (
 	secretName   = regexp.MustCompile(`(?i)(?:_|^)(?:apikey|auth|credentials?|key|password|pword|passwd|secret|token)(?:_|$)`)
 	harmlessName = regexp.MustCompile(`(?i)(?:_|^)(?:public|file|version)(?:_|$)`)

@@ -30,6 +30,7 @@ func (l *Linter) Parsed(file *instruction.File) {
 	}
 }
 
+// arg checks the comment above an ARG.
 func (l *Linter) arg(arg *instruction.Arg) {
 	names := make([]string, len(arg.Args))
 	for i, a := range arg.Args {
@@ -38,6 +39,7 @@ func (l *Linter) arg(arg *instruction.Arg) {
 	l.For(arg.Comments).description("ARG", names, &arg.Meta)
 }
 
+// from checks how a FROM is written.
 func (l *Linter) from(stage *instruction.Stage) {
 	l = l.For(stage.Comments)
 	if stage.WrittenName != stage.Name {
@@ -87,6 +89,8 @@ func (l *Linter) Whole(file *instruction.File) {
 	l.casing(file.Stages)
 }
 
+// stageNames warns about names that stand for something else: a reserved one,
+// or a second of the same name, which hides the first.
 func (l *Linter) stageNames(stages []*instruction.Stage) {
 	seen := map[string]bool{"": true}
 	for _, stage := range stages {

@@ -35,6 +35,9 @@ func (c *conversion) bind() error {
 	return nil
 }
 
+// bindCommand finds the stages that one instruction reads from. Every foreign
+// stage is a new one even if its name was used before, and counts as a stage:
+// names of steps depend on their number.
 func (c *conversion) bindCommand(s *stage, cmd *command) error {
 	var err error
 	switch i := cmd.Instruction.(type) {
@@ -99,6 +102,8 @@ func (c *conversion) mountSource(mount *instruction.Mount) *stage {
 	return foreignStage(name, nil)
 }
 
+// foreignStage makes a stage of a name that no FROM declares. It has no
+// instructions; what it gives is its base.
 func foreignStage(name string, ranges []syntax.Range) *stage {
 	source := &instruction.Stage{Base: name, Meta: instruction.Meta{Ranges: ranges}}
 	return &stage{source: source, baseName: name, foreign: true, reads: &pathSet{}}

@@ -7,6 +7,7 @@ import "errors"
 // few lines that double a variable over and over do not.
 const budgetBytes = 64 << 20
 
+// errBudget is the failure of a conversion that produces too much.
 var errBudget = errors.New("the Dockerfile expands to more than the max allowed size of 64 MiB")
 
 // minBudget is what a conversion may produce at least, however many share the

@@ -76,6 +76,8 @@ type conversion struct {
 	groups  int
 }
 
+// newConversion settles the platforms. The builder's own is the default for
+// both what runs and what is built.
 func newConversion(file *instruction.File, resolver Resolver, opt Options) *conversion {
 	c := &conversion{
 		file: file, resolver: resolver, opt: opt, byName: map[string]*stage{}, reads: &pathSet{},

@@ -98,6 +98,8 @@ func (c *conversion) declare(ctx context.Context) error {
 	return nil
 }
 
+// declareOne makes a stage. A named context of its name replaces it as a whole:
+// then neither base nor instructions count, and its steps are not numbered.
 func (c *conversion) declareOne(ctx context.Context, index int, source *instruction.Stage) error {
 	s := &stage{source: source, label: source.Name, reads: &pathSet{}}
 	used := map[string]struct{}{}
@@ -258,4 +260,5 @@ func (c *conversion) namedContext(ctx context.Context, name string, platform *oc
 	return c.resolver.Context(ctx, name, *platform)
 }
 
+// errNoStages is the failure of a file of ARGs alone.
 var errNoStages = errors.New("dockerfile contains no stages to build")

@@ -24,6 +24,8 @@ func (e *environ) Get(name string) (string, bool) {
 // Names implements shell.Env.
 func (e *environ) Names() []string { return e.order }
 
+// set adds a variable at the end. One that is set again moves there: the order
+// of variables is part of a step's identity, and of its digest.
 func (e *environ) set(name, value string) {
 	if old, ok := e.values[name]; ok {
 		e.size -= len(name) + len(old)
@@ -35,6 +37,7 @@ func (e *environ) set(name, value string) {
 	e.values[name] = value
 }
 
+// remove forgets a variable.
 func (e *environ) remove(name string) {
 	if old, ok := e.values[name]; ok {
 		e.size -= len(name) + len(old)

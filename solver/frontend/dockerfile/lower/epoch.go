@@ -125,6 +125,7 @@ func (c *conversion) epochStage(source *instruction.Stage) (state compose.State,
 	return state, nil
 }
 
+// epochArgs declares a stage's arguments as far as its ADD can see them.
 func (c *conversion) epochArgs(i *instruction.Arg, env *environ) error {
 	for _, a := range i.Args {
 		if given, ok := c.opt.BuildArgs[a.Name]; ok {
@@ -143,6 +144,8 @@ func (c *conversion) epochArgs(i *instruction.Arg, env *environ) error {
 	return nil
 }
 
+// epochAdd makes a source of the ADD. It is the same source as the stage's own,
+// so that what was looked up is what will be fetched.
 func (c *conversion) epochAdd(i *instruction.Add, env *environ) (state compose.State, err error) {
 	if len(i.Inline) != 0 || len(i.Sources) != 1 {
 		return state, errors.New("SOURCE_DATE_EPOCH stage must contain exactly one remote ADD source")

@@ -40,6 +40,8 @@ func (g *GitURL) Source() compose.GitSource {
 	}
 }
 
+// scheme tells URLs from paths. scpForm is git's short form user@host:path,
+// which has no scheme.
 var (
 	scheme  = regexp.MustCompile(`^[a-zA-Z0-9]+://`)
 	scpForm = regexp.MustCompile(`^([a-zA-Z0-9-_.]+@[a-zA-Z0-9-.]+):([^?#]*)(?:\?([^#]*))?(?:#(.*))?$`)
@@ -166,6 +168,8 @@ func agree(what string, field *string, value string) error {
 	return nil
 }
 
+// boolParameter reads a parameter that may stand without a value, which means
+// true.
 func boolParameter(key, value string) (*bool, error) {
 	on := true
 	if value != "" {

@@ -85,6 +85,8 @@ func hasLayers(image *imageConfig) bool {
 	return len(image.RootFS.DiffIDs) > 0 || slices.ContainsFunc(image.History, func(h ocispecs.History) bool { return !h.EmptyLayer })
 }
 
+// history is one line of an image's history. Entries without a layer are
+// marked, as the others must match the layers one by one.
 func history(text string, layer bool, epoch *time.Time) ocispecs.History {
 	return ocispecs.History{CreatedBy: text, Comment: historyComment, EmptyLayer: !layer, Created: epoch}
 }

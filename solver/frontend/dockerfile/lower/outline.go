@@ -66,6 +66,7 @@ type argInput struct {
 	from map[string]struct{}
 }
 
+// newInputs makes an empty record.
 func newInputs(global *inputs) *inputs {
 	return &inputs{
 		global: global, args: map[string]argInput{}, used: map[string]struct{}{},
@@ -171,6 +172,7 @@ func (o *Outline) collect(target *stage) {
 	sortInputs(o.Agents)
 }
 
+// appendNew adds what was not seen in a nearer stage.
 func appendNew(to []OutlineInput, from map[string]OutlineInput, seen map[string]bool) []OutlineInput {
 	for name, input := range from {
 		if !seen[name] {

@@ -18,6 +18,9 @@ func owner(text string) *compose.Owner {
 	return out
 }
 
+// identity takes root for number 0, so that images without a password file need
+// not have one. Numbers that do not fit are names, and fail where names are
+// looked up.
 func identity(text string) *compose.Identity {
 	if text == "root" {
 		return &compose.Identity{}

@@ -7,6 +7,7 @@ import (
 	"strings"
 )
 
+// windows is the one operating system with other paths.
 const windows = "windows"
 
 // Dockerfiles for Windows write paths with drive letters and backslashes;

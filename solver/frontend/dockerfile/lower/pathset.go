@@ -11,6 +11,8 @@ import (
 // is written.
 type pathSet struct{ paths map[string]struct{} }
 
+// add notes a path; relative ones start at the context's root, and none leads
+// out of it.
 func (s *pathSet) add(p string) {
 	if s.paths == nil {
 		s.paths = map[string]struct{}{}

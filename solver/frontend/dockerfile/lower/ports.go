@@ -17,6 +17,8 @@ type portSpec struct {
 // mapped tells that the argument says more than an image can know.
 func (p portSpec) mapped() bool { return p.address != "" || p.host != "" }
 
+// parsePort takes an argument of EXPOSE apart. Addresses and host ports mean
+// nothing in an image but are accepted, with a warning, as they always were.
 func parsePort(text string) (portSpec, error) {
 	parts := strings.Split(text, ":")
 	n := len(parts)
@@ -65,6 +67,7 @@ func (p portSpec) expand() ([]string, error) {
 	return out, nil
 }
 
+// checkAddress checks the address although it is not used.
 func (p portSpec) checkAddress() error {
 	address := p.address
 	if strings.HasPrefix(address, "[") {
@@ -80,6 +83,7 @@ func (p portSpec) checkAddress() error {
 	return nil
 }
 
+// parsePorts reads a port or a range of ports.
 func parsePorts(text string) (first, last int, err error) {
 	start, end, isRange := strings.Cut(text, "-")
 	if first, err = portNumber(start); err != nil || !isRange {
@@ -91,6 +95,7 @@ func parsePorts(text string) (first, last int, err error) {
 	return first, last, err
 }
 
+// portNumber reads a port. 0 is allowed: files in the wild expose it.
 func portNumber(text string) (int, error) {
 	number, err := strconv.ParseInt(text, 10, 32)
 	if err == nil && (number < 0 || number > 65535) {

@@ -142,6 +142,8 @@ func (c *conversion) useContext(ctx context.Context, s *stage, found Context, pl
 	return nil
 }
 
+// openContext puts off the choice of files until all stages are lowered; reads
+// is filled until then.
 func openContext(loaded LoadedContext, reads *pathSet) *node {
 	if loaded.Open == nil {
 		return nil
@@ -188,6 +190,8 @@ func (c *conversion) useImage(ctx context.Context, s *stage, ref string, platfor
 	return nil
 }
 
+// imageSource is the first step of a stage. Steps are numbered from here, so
+// the name counts it.
 func (c *conversion) imageSource(s *stage, ref, resolveMode string) *node {
 	source := compose.ImageSource{Ref: ref, ResolveMode: resolveMode}
 	if resolveMode == "default" {

@@ -27,6 +27,7 @@ func (x scope) Document(text string) (string, error) {
 	return x.expand(shell.Expander{PlainQuotes: true}, text)
 }
 
+// expand warns about undefined variables even if the word as a whole is wrong.
 func (x scope) expand(expander shell.Expander, text string) (string, error) {
 	result, err := x.c.expand(expander, text, x.s.env)
 	x.undefined(result.Undefined)

@@ -13,6 +13,7 @@ import (
 	"github.com/kilnbuild/kiln/solver/frontend/dockerfile/syntax"
 )
 
+// labels sets labels; later ones win.
 func (c *conversion) labels(s *stage, i *instruction.Label) error {
 	c.opt.Linter.Legacy(&i.Meta, i.Pairs)
 	var text strings.Builder
@@ -59,6 +60,8 @@ func (c *conversion) commandLine(s *stage, about *instruction.Meta, command inst
 	return s.inShell(command.Args)
 }
 
+// cmd sets the command. ArgsEscaped tells engines that wrote their own command
+// lines, on Windows, not to quote it again.
 func (c *conversion) cmd(s *stage, i *instruction.Cmd) error {
 	c.once(&i.Meta, &s.seen.cmd)
 	args := c.commandLine(s, &i.Meta, i.Command)
@@ -78,6 +81,7 @@ func (c *conversion) entrypoint(s *stage, i *instruction.Entrypoint) error {
 	return c.record(s, fmt.Sprintf("ENTRYPOINT %q", args), false)
 }
 
+// healthcheck replaces the whole check, the base image's included.
 func (c *conversion) healthcheck(s *stage, i *instruction.Healthcheck) error {
 	c.once(&i.Meta, &s.seen.healthcheck)
 	check := dockerspec.HealthcheckConfig{
@@ -92,6 +96,7 @@ func (c *conversion) healthcheck(s *stage, i *instruction.Healthcheck) error {
 // them.
 const maxPorts = 3 * 65536
 
+// expose adds ports. A variable may hold several of them.
 func (c *conversion) expose(s *stage, i *instruction.Expose) error {
 	ports := []string{}
 	for _, word := range i.Ports {
@@ -123,11 +128,15 @@ func (c *conversion) expose(s *stage, i *instruction.Expose) error {
 	return c.record(s, fmt.Sprintf("EXPOSE %v", ports), false)
 }
 
+// setUser changes the user of later steps; whether there is one of that name is
+// found out when a step runs.
 func (c *conversion) setUser(s *stage, i *instruction.User) error {
 	s.user, s.image.Config.User = i.User, i.User
 	return c.record(s, "USER "+i.User, false)
 }
 
+// volumes adds mount points. They are only declared: what later steps write
+// there stays in the image.
 func (c *conversion) volumes(s *stage, i *instruction.Volume) error {
 	if s.image.Config.Volumes == nil {
 		s.image.Config.Volumes = map[string]struct{}{}
@@ -141,6 +150,7 @@ func (c *conversion) volumes(s *stage, i *instruction.Volume) error {
 	return c.record(s, fmt.Sprintf("VOLUME %v", i.Paths), false)
 }
 
+// stopSignal checks the signal's name or number by Linux's list.
 func (c *conversion) stopSignal(s *stage, i *instruction.Stopsignal) error {
 	if _, err := signal.ParseSignal(i.Signal); err != nil {
 		return err
@@ -149,6 +159,7 @@ func (c *conversion) stopSignal(s *stage, i *instruction.Stopsignal) error {
 	return c.record(s, "STOPSIGNAL "+i.Signal, false)
 }
 
+// shell changes what later shell forms are put in front of.
 func (c *conversion) shell(s *stage, i *instruction.Shell) error {
 	s.image.Config.Shell = i.Shell
 	return c.record(s, fmt.Sprintf("SHELL %v", i.Shell), false)

@@ -61,6 +61,8 @@ func (c *conversion) addFiles(s *stage, i *instruction.Add, cmd *command) error 
 	return c.files(s, step, cmd)
 }
 
+// files makes the actions of a COPY or ADD, one for each source, all in one
+// step of the graph: they succeed or fail together and are cached as one.
 func (c *conversion) files(s *stage, step *filesStep, cmd *command) error {
 	var err error
 	step.system = s.system()
@@ -272,6 +274,8 @@ func (c *conversion) checkIgnored(step *filesStep, source string) error {
 	return nil //nolint:nilerr // a path that cannot be matched is nothing to warn about
 }
 
+// ignoresAll tells whether everything is ignored. Other patterns say nothing
+// about the root of the context.
 func (c *conversion) ignoresAll() bool {
 	for _, pattern := range c.ignored.Patterns() {
 		if text := pattern.String(); text == "*" || text == "**" || text == "**/*" {

@@ -74,6 +74,7 @@ func (c *conversion) directory(s *stage, mount *instruction.Mount, name string, 
 	return nil
 }
 
+// sharingOf is Shared unless something else was said.
 func sharingOf(text string) compose.Sharing {
 	switch text {
 	case instruction.SharingPrivate:
@@ -99,6 +100,7 @@ func ownedCache(mount *instruction.Mount, base *node) *node {
 	}
 }
 
+// or is the value, or otherwise if it was not given.
 func or(value *uint64, otherwise uint64) uint64 {
 	if value != nil {
 		return *value
@@ -152,6 +154,8 @@ func (w *execWork) agent(s *stage, mount *instruction.Mount, ranges []syntax.Ran
 	return nil
 }
 
+// fileMode is the mode of a secret's or agent's file, nil for the default of
+// its kind.
 func fileMode(mount *instruction.Mount) *uint32 {
 	if mount.Mode == nil {
 		return nil

@@ -135,6 +135,7 @@ func (c *conversion) process(s *stage, i *instruction.Run, args []string) compos
 	return exec
 }
 
+// mount adds a mount with what it shows.
 func (w *execWork) mount(mount compose.Mount, from *node) {
 	w.exec.Mounts = append(w.exec.Mounts, mount)
 	w.from = append(w.from, from)

@@ -81,6 +81,8 @@ type writer struct {
 	done map[*node]compose.State
 }
 
+// node writes one node; those it reads from are written. What is wrong with a
+// graph shows here and is blamed on the lines that the node comes from.
 func (w *writer) node(n *node) (compose.State, error) {
 	info := w.info(n.label)
 	var state compose.State
@@ -120,6 +122,7 @@ func (w *writer) node(n *node) (compose.State, error) {
 	return state, syntax.At(state.Err(), n.label.ranges)
 }
 
+// info is the label in the words of the graph.
 func (w *writer) info(l label) compose.Info {
 	info := compose.Info{Name: l.name, Platform: l.platform, IgnoreCache: l.ignoreCache, Group: l.group, Resources: l.resources}
 	if l.source != nil {

@@ -10,6 +10,7 @@ import (
 // end stands for the end of the text among runes.
 const end rune = -1
 
+// Failures that end an expansion wherever they happen.
 var (
 	errTooLong = fmt.Errorf("expansion is longer than %d bytes", MaxOutput)
 	errTooDeep = fmt.Errorf("substitutions are nested more than %d deep", maxDepth)
@@ -135,6 +136,8 @@ func (e *expansion) angle() string {
 	return "<<" + string(e.text[start:e.at])
 }
 
+// singleQuoted takes everything up to the next single quote; not even the
+// escape means anything.
 func (e *expansion) singleQuoted() (string, error) {
 	start := e.at
 	e.next()

@@ -49,6 +49,7 @@ func compile(pattern, anchor string, greedy bool) (*regexp.Regexp, error) {
 	return re, nil
 }
 
+// checkWork keeps matching from taking for ever.
 func checkWork(value, pattern string) error {
 	if len(value)*(len(pattern)+1) > maxMatchWork {
 		return errors.New("pattern and value are too long to be matched")
@@ -56,6 +57,7 @@ func checkWork(value, pattern string) error {
 	return nil
 }
 
+// trimPrefix removes what the pattern matches at the start.
 func trimPrefix(value, pattern string, greedy bool) (string, error) {
 	if err := checkWork(value, pattern); err != nil {
 		return "", err
@@ -80,6 +82,8 @@ func trimSuffix(value, pattern string, greedy bool) (string, error) {
 	return reversed(trimmed), nil
 }
 
+// replaceMatches puts replacement in the place of the first or every match, the
+// longest at its place. The replacement is taken as it is.
 func replaceMatches(value, pattern, replacement string, every bool) (string, error) {
 	if err := checkWork(value, pattern); err != nil {
 		return "", err

@@ -11,6 +11,7 @@ import (
 // form says how the text after a keyword and its flags becomes arguments.
 type form int
 
+// Forms of arguments.
 const (
 	formNone    form = iota // unknown keyword: nothing is read
 	formText                // the text is one argument
@@ -49,6 +50,7 @@ const maxTriggers = 4
 // takeApart splits a logical line into keyword, flags and arguments.
 func (p *parser) takeApart(line string) (*Instruction, error) { return p.takeApartAt(line, 0) }
 
+// takeApartAt knows how many ONBUILDs it is inside of.
 func (p *parser) takeApartAt(line string, depth int) (*Instruction, error) {
 	found := &Instruction{Source: line}
 	var rest string
@@ -61,6 +63,8 @@ func (p *parser) takeApartAt(line string, depth int) (*Instruction, error) {
 	return found, nil
 }
 
+// arguments reads what follows the flags. Only what cannot be split is an error
+// here; what is split wrongly is for package instruction to say.
 func (p *parser) arguments(found *Instruction, rest string, depth int) (err error) {
 	switch forms[strings.ToLower(found.Keyword)] {
 	case formText:
@@ -104,6 +108,7 @@ func (p *parser) trigger(found *Instruction, rest string, depth int) error {
 	return nil
 }
 
+// oneOrNone is the text as the only argument, or no argument.
 func oneOrNone(text string) []string {
 	if text == "" {
 		return nil
@@ -111,6 +116,8 @@ func oneOrNone(text string) []string {
 	return []string{text}
 }
 
+// command reads a JSON array, or text for a shell. Broken JSON is text: shells
+// know commands that begin with a bracket.
 func command(text string) ([]string, bool, error) {
 	args, isJSON, err := jsonArray(text)
 	if err != nil || isJSON {

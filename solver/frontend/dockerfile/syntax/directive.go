@@ -19,6 +19,7 @@ const (
 	DirectiveCheck = "check"
 )
 
+// directiveForm is what a directive looks like behind its mark.
 var directiveForm = regexp.MustCompile(`^([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$`)
 
 // Directive is one `# name = value` line.
@@ -61,6 +62,8 @@ func (d *directives) read(line []byte, number int) (*Directive, error) {
 	return found, nil
 }
 
+// parseDirective reads one line. Names that are not known make it an ordinary
+// comment, which ends the block.
 func parseDirective(line []byte, mark string) (*Directive, bool) {
 	line, ok := bytes.CutPrefix(line, []byte(mark))
 	if !ok {
@@ -117,6 +120,8 @@ func DetectSyntax(data []byte) (Directive, bool) {
 	return Directive{Name: DirectiveSyntax, Value: value, Line: skipped + 1}, ok
 }
 
+// findDirective reads the block for one mark. Mistakes end the search: they are
+// reported when the file is parsed.
 func findDirective(name, mark string, body []byte, skipped int) (Directive, bool) {
 	block := directives{mark: mark}
 	for number := skipped + 1; len(body) > 0 && !block.done; number++ {
@@ -136,6 +141,8 @@ func findDirective(name, mark string, body []byte, skipped int) (Directive, bool
 	return Directive{}, false
 }
 
+// withoutShebang drops a first line that makes the file executable, and tells
+// how many lines were dropped.
 func withoutShebang(data []byte) (body []byte, skipped int) {
 	data = withoutMark(data)
 	if bytes.HasPrefix(data, []byte("#!")) {

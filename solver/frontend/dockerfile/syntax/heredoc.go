@@ -9,6 +9,8 @@ import (
 	"github.com/kilnbuild/kiln/solver/frontend/dockerfile/shell"
 )
 
+// A mark is an optional descriptor, two angle brackets, an optional dash, and
+// the rest of the word.
 var (
 	heredocMark = regexp.MustCompile(`^(\d*)<<(-?)\s*([^<]*)$`)
 	leadingTabs = regexp.MustCompile(`(?m)^\t+`)
@@ -48,6 +50,8 @@ func (p *parser) heredocs(found *Instruction) error {
 	return nil
 }
 
+// heredocText reads up to the line that is the mark's word. Line breaks stay as
+// they are, carriage returns included.
 func (p *parser) heredocText(mark Heredoc) (string, error) {
 	var text strings.Builder
 	for {
@@ -96,6 +100,7 @@ func ParseHeredoc(word string) (Heredoc, bool) {
 	return mark, ok && err == nil
 }
 
+// readMark reads a word that was split off with quotes and escapes in place.
 func readMark(word string) (Heredoc, bool, error) {
 	parts := heredocMark.FindStringSubmatch(word)
 	if parts == nil || parts[3] == "" {

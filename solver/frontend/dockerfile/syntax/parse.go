@@ -149,6 +149,7 @@ func (p *parser) comment(raw, line []byte) error {
 	return nil
 }
 
+// setEscape changes the escape character for the rest of the file.
 func (p *parser) setEscape(value string) error {
 	if value != `\` && value != "`" {
 		return fmt.Errorf("invalid escape token '%s' does not match ` or \\", value)
