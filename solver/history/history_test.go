@@ -1,0 +1,158 @@
+package history_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/kilnbuild/kiln/solver"
+	"github.com/kilnbuild/kiln/solver/build"
+	"github.com/kilnbuild/kiln/solver/history"
+	"github.com/kilnbuild/kiln/solver/pb/control"
+	"github.com/kilnbuild/kiln/solver/progress"
+)
+
+// clock is set by tests.
+type clock struct{ now time.Time }
+
+func open(t *testing.T, root string, c *clock, entries int) *history.Store {
+	t.Helper()
+	s, err := history.Open(history.Config{Root: root, MaxAge: time.Hour, MaxEntries: entries, Now: func() time.Time { return c.now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// run stores one build that said one line.
+func run(t *testing.T, s *history.Store, c *clock, id string, err error) {
+	t.Helper()
+	rec := &build.Record{Request: &build.Request{ID: id, Frontend: "dockerfile.v0", Opts: map[string]string{"vcs:source": "git-" + id}}, Started: c.now}
+	s.Started(rec)
+	stream := progress.NewStream(progress.StreamConfig{Interval: -1})
+	stream.Emit(solver.Event{Log: &solver.LogEvent{Vertex: digest.FromString(id), Timestamp: c.now, Stream: solver.Stdout, Data: []byte("says " + id)}})
+	stream.Close()
+	c.now = c.now.Add(time.Second)
+	rec.Completed, rec.Err = c.now, err
+	s.Ended(t.Context(), rec, stream.Reader())
+}
+
+// list returns the ids of stored records, newest first.
+func list(t *testing.T, s *history.Store, req *control.BuildHistoryRequest) []string {
+	t.Helper()
+	req.EarlyExit = true
+	var ids []string
+	err := s.Listen(t.Context(), req, func(ev *control.BuildHistoryEvent) error {
+		ids = append(ids, ev.GetRecord().GetRef())
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ids
+}
+
+func equal(t *testing.T, what string, got []string, want ...string) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%s: got %q, want %q", what, got, want)
+	}
+	for i := range got {
+		if got[i] != want[i] {
+			t.Fatalf("%s: got %q, want %q", what, got, want)
+		}
+	}
+}
+
+func TestRecordsSurviveARestart(t *testing.T) {
+	root, c := t.TempDir(), &clock{time.Unix(1_700_000_000, 0)}
+	s := open(t, root, c, 10)
+	run(t, s, c, "good", nil)
+	run(t, s, c, "bad", errors.New("exit code: 1"))
+	run(t, s, c, "stopped", context.Canceled)
+	s.Close()
+	s = open(t, root, c, 10)
+	equal(t, "all", list(t, s, &control.BuildHistoryRequest{}), "stopped", "bad", "good")
+	equal(t, "limit", list(t, s, &control.BuildHistoryRequest{Limit: 1}), "stopped")
+	equal(t, "ref", list(t, s, &control.BuildHistoryRequest{Ref: "good"}), "good")
+	equal(t, "failed", list(t, s, &control.BuildHistoryRequest{Filter: []string{"status==error"}}), "bad")
+	equal(t, "either", list(t, s, &control.BuildHistoryRequest{Filter: []string{"status==canceled", "repository==git-good"}}), "stopped", "good")
+	var text string
+	err := s.Replay(t.Context(), "bad", func(m *control.StatusResponse) error {
+		for _, l := range m.GetLogs() {
+			text += string(l.GetMsg())
+		}
+		return nil
+	})
+	if err != nil || text != "says bad" {
+		t.Errorf("the log is %q, error %v", text, err)
+	}
+	if err := s.Replay(t.Context(), "unknown", nil); !errors.Is(err, errdefs.ErrNotFound) {
+		t.Errorf("replaying an unknown build gives %v", err)
+	}
+}
+
+func TestLimitsSparePinnedRecords(t *testing.T) {
+	c := &clock{time.Unix(1_700_000_000, 0)}
+	s := open(t, t.TempDir(), c, 2)
+	for i := range 4 {
+		run(t, s, c, strconv.Itoa(i), nil)
+	}
+	equal(t, "young records stay", list(t, s, &control.BuildHistoryRequest{}), "3", "2", "1", "0")
+	if err := s.Update(t.Context(), &control.UpdateBuildHistoryRequest{Ref: "0", Pinned: true}); err != nil {
+		t.Fatal(err)
+	}
+	c.now = c.now.Add(2 * time.Hour)
+	run(t, s, c, "4", nil)
+	equal(t, "old records go", list(t, s, &control.BuildHistoryRequest{}), "4", "3", "0")
+	if err := s.Update(t.Context(), &control.UpdateBuildHistoryRequest{Ref: "0", Delete: true}); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "deleted", list(t, s, &control.BuildHistoryRequest{}), "4", "3")
+	if err := s.Update(t.Context(), &control.UpdateBuildHistoryRequest{Ref: "0", Delete: true}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("deleting twice gives %v", err)
+	}
+}
+
+func TestListenersFollow(t *testing.T) {
+	c := &clock{time.Unix(1_700_000_000, 0)}
+	s := open(t, t.TempDir(), c, 10)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	running := &build.Record{Request: &build.Request{ID: "running"}, Started: c.now}
+	s.Started(running)
+	events := make(chan *control.BuildHistoryEvent, 10)
+	done := make(chan error, 1)
+	go func() {
+		done <- s.Listen(ctx, &control.BuildHistoryRequest{}, func(ev *control.BuildHistoryEvent) error {
+			events <- ev
+			return nil
+		})
+	}()
+	next := func(kind control.BuildHistoryEventType, ref string) {
+		t.Helper()
+		select {
+		case ev := <-events:
+			if ev.GetType() != kind || ev.GetRecord().GetRef() != ref {
+				t.Fatalf("event %v of %s, want %v of %s", ev.GetType(), ev.GetRecord().GetRef(), kind, ref)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("no event %v of %s", kind, ref)
+		}
+	}
+	next(control.BuildHistoryEventType_STARTED, "running")
+	run(t, s, c, "other", nil)
+	next(control.BuildHistoryEventType_STARTED, "other")
+	next(control.BuildHistoryEventType_COMPLETE, "other")
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("listening ends with %v", err)
+	}
+}
