@@ -27,8 +27,11 @@ import (
 	"github.com/kilnbuild/kiln/solver/op/exec"
 	"github.com/kilnbuild/kiln/solver/progress"
 	"github.com/kilnbuild/kiln/solver/ref"
+	"github.com/kilnbuild/kiln/solver/registry"
 	"github.com/kilnbuild/kiln/solver/session"
 	"github.com/kilnbuild/kiln/solver/source"
+	"github.com/kilnbuild/kiln/solver/source/image"
+	"github.com/kilnbuild/kiln/solver/source/layout"
 	"github.com/kilnbuild/kiln/solver/source/local"
 )
 
@@ -77,7 +80,12 @@ func Assemble(ctx context.Context, opt Options) (b *Builder, err error) {
 	}
 	b.graph = graph.New(graph.Config{Cache: results, Fault: func(err error) { log.G(ctx).WithError(err).Warn("solver") }})
 	b.later(b.graph.Close)
-	sources, err := b.newSources(opt, sessions)
+	registries, err := newRegistries(opt.Config, sessions)
+	if err != nil {
+		return nil, err
+	}
+	b.later(func(context.Context) error { registries.Close(); return nil })
+	sources, err := b.newSources(registries, sessions)
 	if err != nil {
 		return nil, err
 	}
@@ -112,6 +120,7 @@ func Assemble(ctx context.Context, opt Options) (b *Builder, err error) {
 	done := make(chan struct{})
 	go func() { defer close(done); b.prune.run(run) }()
 	b.later(func(context.Context) error { stop(); <-done; return nil })
+	b.sweepLater(ctx)
 	return b, nil
 }
 
@@ -157,12 +166,35 @@ func (b *Builder) openState(ctx context.Context, opt Options) (*cache.Bolt, erro
 	return results, nil
 }
 
-func (b *Builder) newSources(opt Options, sessions *session.Manager) (*source.Registry, error) {
-	locals, err := local.New(local.Config{Sessions: sessions, Refs: b.refs, Root: filepath.Join(b.host.Root, "local")})
+func (b *Builder) newSources(registries *registry.Client, sessions *session.Manager) (*source.Registry, error) {
+	h := &b.host
+	locals, err := local.New(local.Config{Sessions: sessions, Refs: b.refs, Root: filepath.Join(h.Root, "local")})
 	if err != nil {
 		return nil, err
 	}
-	return source.NewRegistry(locals), nil
+	pulls := image.Config{
+		Registries: registries, Refs: b.refs, Content: h.Content, Leases: h.Leases, Namespace: h.Namespace, Images: h.Images,
+	}
+	return source.NewRegistry(locals, image.New(pulls), layout.New(pulls, sessions)), nil
+}
+
+// newRegistries reads the configuration of registries.
+func newRegistries(cfg *config.Config, sessions *session.Manager) (*registry.Client, error) {
+	out := registry.Config{Hosts: map[string]registry.HostConfig{}, Sessions: sessions}
+	if s := cfg.System; s != nil && s.MaxRegistryConcurrency != nil {
+		out.Concurrency = int(*s.MaxRegistryConcurrency)
+	}
+	for host, r := range cfg.Registry {
+		h := registry.HostConfig{
+			Mirrors: r.Mirrors, PlainHTTP: r.PlainHTTP, Insecure: r.Insecure != nil && *r.Insecure,
+			CAs: r.RootCAs, TLSDirs: r.TLSConfigDir,
+		}
+		for _, pair := range r.KeyPairs {
+			h.KeyPairs = append(h.KeyPairs, registry.KeyPair{Key: pair.Key, Certificate: pair.Certificate})
+		}
+		out.Hosts[host] = h
+	}
+	return registry.New(out)
 }
 
 // newOps makes what ops share: the executor and its directories.

@@ -60,6 +60,21 @@ func (d layerDiffer) CompareLayer(ctx context.Context, lower, upper []mount.Moun
 	return ref.Layer{Descriptor: desc, DiffID: id}, nil, nil
 }
 
+// layerConverter changes the compression of blobs with kiln's own differ.
+type layerConverter struct {
+	own *differ.Differ
+}
+
+// ConvertLayer makes a blob of another one.
+func (c layerConverter) ConvertLayer(ctx context.Context, desc ocispecs.Descriptor, opt ref.CompareOptions) (ocispecs.Descriptor, error) {
+	media, ok := layerMedia[opt.Compression]
+	if !ok {
+		return ocispecs.Descriptor{}, fmt.Errorf("compression %q is not known", opt.Compression)
+	}
+	l, err := c.own.ConvertLayer(ctx, desc, differ.CompareOptions{MediaType: media, Level: opt.Level})
+	return l.Descriptor, err
+}
+
 // ApplyLayer unpacks a blob.
 func (d layerDiffer) ApplyLayer(ctx context.Context, desc ocispecs.Descriptor, mounts []mount.Mount, progress func(int64)) (digest.Digest, *layerindex.Index, error) {
 	var options []diff.ApplyOpt
@@ -79,6 +94,9 @@ func (d layerDiffer) ApplyLayer(ctx context.Context, desc ocispecs.Descriptor, m
 func layerAbilities(h *Host, cfg *ref.Config) {
 	cfg.IndexDir = differ.IndexDir
 	cfg.Mount = snapshotter.Mount
+	if own, ok := h.Comparer.(*differ.Differ); ok {
+		cfg.Converter = layerConverter{own}
+	}
 	own, ok := h.Backend.(*snapshotter.Snapshotter)
 	if !ok {
 		return
