@@ -17,6 +17,7 @@ const (
 	requestOutline  = "frontend.outline"
 	requestTargets  = "frontend.targets"
 	requestLint     = "frontend.lint"
+	requestGraph    = "frontend.convertllb"
 )
 
 // answerVersion is the version of all answers.
@@ -33,6 +34,8 @@ func (r *request) subrequest(ctx context.Context, name string) (*frontend.Result
 		return r.targets()
 	case requestLint:
 		return r.lint(ctx)
+	case requestGraph:
+		return r.graph(ctx)
 	}
 	return nil, &solver.SubrequestError{Name: name}
 }

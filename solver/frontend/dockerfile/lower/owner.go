@@ -43,7 +43,7 @@ func setMode(copied *compose.Copy, text string) error {
 		copied.Mode = &mode
 		return nil
 	}
-	if err == nil || strings.IndexFunc(text, func(r rune) bool { return r < '0' || r > '9' }) < 0 {
+	if err == nil || text[0] >= '0' && text[0] <= '9' {
 		return fmt.Errorf("invalid chmod parameter: '%v'. it should be octal string and between 0 and 07777", text)
 	}
 	if err := checkSymbolicMode(text); err != nil {
