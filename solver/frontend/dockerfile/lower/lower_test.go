@@ -185,6 +185,16 @@ func TestMountsOfRun(t *testing.T) {
 	}
 }
 
+func TestMountHidesAnother(t *testing.T) {
+	mounts := must(t, "FROM img\nRUN --mount=type=cache,target=/c,id=a --mount=type=cache,target=/c,id=b x\n").exec(t, 0).Mounts
+	if len(mounts) != 2 || mounts[1].CacheOpt.ID != "/b" {
+		t.Errorf("mounts %v", mounts)
+	}
+	if _, err := convert(t, &world{}, Options{}, "FROM img\nRUN --mount=type=secret,id=a,target=/ x\n"); err == nil {
+		t.Error("a secret hides the root")
+	}
+}
+
 func TestCopy(t *testing.T) {
 	out := must(t, "FROM img\nWORKDIR /w\nCOPY --chown=u:0 --chmod=u+x --exclude=*.o a/ b* ./\n")
 	actions := out.last(t)

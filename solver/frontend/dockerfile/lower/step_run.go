@@ -135,8 +135,15 @@ func (c *conversion) process(s *stage, i *instruction.Run, args []string) compos
 	return exec
 }
 
-// mount adds a mount with what it shows.
+// mount adds a mount with what it shows. One at the same place as an earlier
+// one hides that, so it takes its place; the root is never hidden.
 func (w *execWork) mount(mount compose.Mount, from *node) {
+	for i, earlier := range w.exec.Mounts {
+		if i > 0 && mount.Dest != "" && earlier.Dest == mount.Dest {
+			w.exec.Mounts[i], w.from[i] = mount, from
+			return
+		}
+	}
 	w.exec.Mounts = append(w.exec.Mounts, mount)
 	w.from = append(w.from, from)
 }
