@@ -78,7 +78,7 @@ func Assemble(ctx context.Context, opt Options) (b *Builder, err error) {
 	if err != nil {
 		return nil, err
 	}
-	b.graph = graph.New(graph.Config{Cache: results, Fault: func(err error) { log.G(ctx).WithError(err).Warn("solver") }})
+	b.graph = graph.New(graph.Config{Cache: results, Ahead: true, Fault: func(err error) { log.G(ctx).WithError(err).Warn("solver") }})
 	b.later(b.graph.Close)
 	registries, err := newRegistries(opt.Config, sessions)
 	if err != nil {

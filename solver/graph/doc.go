@@ -78,8 +78,13 @@
 // goroutine; Solver.Wait waits for all of them. How many ops may run at once is
 // for the ops to say, because only they know what they use.
 //
-// # What it does not do
+// # Ahead
 //
-// It starts nothing that might not be needed: whoever wants an image pulled
-// while the context arrives asks for both with Build.
+// Whether a vertex with several inputs is needed may stay unknown for long: the
+// content of one input decides, and it is still on its way from a client. With
+// Config.Ahead an input that has no record is started meanwhile, so that an
+// image is pulled and the steps before a COPY run while the context arrives.
+// Such an input is almost always needed: for its dependents to be found in the
+// cache their record must have outlived its own. If it is not, it is cancelled
+// when the last job that attached it closes.
 package graph

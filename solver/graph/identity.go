@@ -100,6 +100,7 @@ func (n *node) compose(ctx context.Context) (*identity, error) {
 			ts[i] = finals[i]
 		}
 	}
+	n.lookAhead(ctx, spec)
 	if err := await(ctx, ts); err != nil {
 		return nil, err
 	}

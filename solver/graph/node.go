@@ -44,6 +44,8 @@ type node struct {
 	outputs  map[int]*output
 	contents map[contentID]digest.Digest
 	closed   bool
+	// early are interests in inputs that are probably needed; see ahead.go.
+	early []interest
 }
 
 // contentID says what a remembered content digest is of.
@@ -140,7 +142,12 @@ func (n *node) detach(j *Job) {
 func (n *node) close(ctx context.Context) {
 	n.mu.Lock()
 	n.closed = true
+	early := n.early
+	n.early = nil
 	n.mu.Unlock()
+	for _, t := range early {
+		t.leave(ctx)
+	}
 	for _, s := range n.stages() {
 		s.close(ctx)
 	}

@@ -84,7 +84,7 @@ type spec struct {
 
 func newTrial(t *testing.T, seed uint64) *trial {
 	tr := &trial{t: t, seed: seed, dice: newDice(seed), world: newWorld()}
-	tr.solver = New(Config{Cache: tr.world})
+	tr.solver = New(Config{Cache: tr.world, Ahead: tr.dice.n(2) == 0})
 	tr.calm = tr.dice.n(4) == 0
 	if !tr.calm {
 		tr.world.lose = func(string) bool { return tr.dice.n(10) == 0 }

@@ -17,6 +17,9 @@ type Config struct {
 	Cache solver.Cache
 	// Now tells the time for progress events; nil means time.Now.
 	Now func() time.Time
+	// Ahead starts ops before it is certain that they are needed: see Ahead in
+	// the package comment.
+	Ahead bool
 	// Fault is told of errors that do not stop a build: a cache that could
 	// not be read or written, a result that could not be released, the stack
 	// of an op that panicked. It may be nil and must not block.
@@ -27,6 +30,7 @@ type Config struct {
 type Solver struct {
 	cache solver.Cache
 	now   func() time.Time
+	ahead bool
 	fault func(error)
 
 	// flights has the goroutines of all computations.
@@ -51,6 +55,7 @@ func New(cfg Config) *Solver {
 	return &Solver{
 		cache: cfg.Cache,
 		now:   cfg.Now,
+		ahead: cfg.Ahead,
 		fault: cfg.Fault,
 		jobs:  map[string]*Job{},
 		nodes: map[nodeID]*node{},
