@@ -123,7 +123,7 @@ func (h *Host) Read(desc ocispecs.Descriptor) []byte {
 var Time = time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
 
 // Files are what a layer adds: contents by path, "->x" for a symbolic link,
-// "=x" for a hard link, "/" for a directory.
+// "=x" for a hard link, "/" for a directory, "-" to remove what is there.
 type Files map[string]string
 
 // Ref makes a layer over parent, nil for the first, held for the test.
@@ -159,12 +159,24 @@ func (f Files) write(t testing.TB, dir string) {
 	for p := range f {
 		paths = append(paths, p)
 	}
-	slices.Sort(paths)
+	// Hard links last: what they link to must be there.
+	slices.SortFunc(paths, func(a, b string) int {
+		linkA, linkB := strings.HasPrefix(f[a], "="), strings.HasPrefix(f[b], "=")
+		switch {
+		case linkA == linkB:
+			return strings.Compare(a, b)
+		case linkA:
+			return 1
+		}
+		return -1
+	})
 	for _, p := range paths {
 		full, v := filepath.Join(dir, p), f[p]
 		err := os.MkdirAll(filepath.Dir(full), 0o755)
 		if err == nil {
 			switch {
+			case v == "-":
+				err = os.RemoveAll(full)
 			case v == "/":
 				err = os.MkdirAll(full, 0o755)
 			case strings.HasPrefix(v, "->"):

@@ -88,17 +88,17 @@ func (in *instance) Name() string {
 // Export implements export.Instance. The response has no values.
 func (in *instance) Export(ctx context.Context, src *export.Source, t export.Target) (_ *export.Response, err error) {
 	src = src.With(in.metadata)
-	trees, release, err := in.open(ctx, src)
+	o, err := in.open(ctx, src)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
-		if rerr := release(); err == nil {
-			err = rerr
+		if cerr := o.close(); err == nil {
+			err = cerr
 		}
 	}()
-	if !in.splits(src) && len(trees) > 1 {
-		if err := checkOverlap(ctx, trees); err != nil {
+	if !in.splits(src) && len(o.trees) > 1 {
+		if err := checkOverlap(ctx, o.trees); err != nil {
 			return nil, err
 		}
 	}
@@ -109,11 +109,11 @@ func (in *instance) Export(ctx context.Context, src *export.Source, t export.Tar
 	s := &sender{client: client, target: t, split: in.splits(src)}
 	switch {
 	case in.cfg.Tar:
-		err = s.tar(ctx, trees)
+		err = s.tar(ctx, o.trees)
 	case in.remove:
-		err = s.together(ctx, trees)
+		err = s.together(ctx, o.trees)
 	default:
-		err = s.each(ctx, trees)
+		err = s.each(ctx, o.trees)
 	}
 	if err != nil {
 		return nil, err

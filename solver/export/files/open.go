@@ -18,59 +18,70 @@ import (
 // platformTree is the files of one platform.
 type platformTree struct {
 	files.Tree
-	// id of the platform; dir is its directory, "" if platforms are not split.
-	id, dir string
+	// id of the platform.
+	id string
 }
 
-// open mounts the results of src. release unmounts them.
-func (in *instance) open(ctx context.Context, src *export.Source) (trees []platformTree, release func() error, err error) {
-	var undo []func() error
-	release = func() error {
-		var errs []error
-		for _, f := range slices.Backward(undo) {
-			errs = append(errs, f())
-		}
-		return errors.Join(errs...)
+// opened is the mounted files of a result.
+type opened struct {
+	trees []platformTree
+	// undo is what close does, last first.
+	undo []func() error
+}
+
+// close unmounts everything.
+func (o *opened) close() error {
+	var errs []error
+	for _, f := range slices.Backward(o.undo) {
+		errs = append(errs, f())
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, release())
-		}
-	}()
+	return errors.Join(errs...)
+}
+
+// open mounts the results of src.
+func (in *instance) open(ctx context.Context, src *export.Source) (*opened, error) {
 	results, err := src.Results()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	o := &opened{}
 	for _, r := range results {
-		if err := checkAttestations(r); err != nil {
-			return nil, nil, err
+		if err := in.openOne(ctx, o, src, r); err != nil {
+			return nil, errors.Join(err, o.close())
 		}
-		epoch, err := in.epoch.For(src, r.ID)
-		if err != nil {
-			return nil, nil, err
-		}
-		t := platformTree{id: r.ID, Tree: empty{}}
-		if r.Ref != nil {
-			dir, unmount, err := r.Ref.Dir(ctx)
-			if err != nil {
-				return nil, nil, fmt.Errorf("mount result of %s: %w", r.ID, err)
-			}
-			undo = append(undo, unmount)
-			d, err := files.OpenDir(dir, files.Patterns{})
-			if err != nil {
-				return nil, nil, err
-			}
-			undo = append(undo, d.Close)
-			d.Map = entryMap(epoch)
-			t.Tree = d
-		}
-		if in.splits(src) {
-			t.dir = strings.ReplaceAll(r.ID, "/", "_")
-			t.Tree = below{Tree: t.Tree, dir: directory(t.dir, epoch)}
-		}
-		trees = append(trees, t)
 	}
-	return trees, release, nil
+	return o, nil
+}
+
+// openOne mounts the result of one platform.
+func (in *instance) openOne(ctx context.Context, o *opened, src *export.Source, r export.Result) error {
+	if err := checkAttestations(r); err != nil {
+		return err
+	}
+	epoch, err := in.epoch.For(src, r.ID)
+	if err != nil {
+		return err
+	}
+	t := platformTree{id: r.ID, Tree: empty{}}
+	if r.Ref != nil {
+		dir, unmount, err := r.Ref.Dir(ctx)
+		if err != nil {
+			return fmt.Errorf("mount result of %s: %w", r.ID, err)
+		}
+		o.undo = append(o.undo, unmount)
+		d, err := files.OpenDir(dir, files.Patterns{})
+		if err != nil {
+			return err
+		}
+		o.undo = append(o.undo, d.Close)
+		d.Map = entryMap(epoch)
+		t.Tree = d
+	}
+	if in.splits(src) {
+		t.Tree = below{Tree: t.Tree, dir: directory(strings.ReplaceAll(r.ID, "/", "_"), epoch)}
+	}
+	o.trees = append(o.trees, t)
+	return nil
 }
 
 // checkAttestations refuses those that would have to be written as files.

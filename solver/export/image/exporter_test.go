@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -154,8 +156,8 @@ func TestUnpack(t *testing.T) {
 			if !linked {
 				cfg.UpperDir = nil
 			}
-			base := h.Ref(nil, exporttest.Files{"etc/a": "1", "gone/x": "1", "link": "->etc/a"})
-			top := h.Ref(base, exporttest.Files{"etc/b": "2", "etc/c": "=etc/b"})
+			base := h.Ref(nil, exporttest.Files{"etc/a": "1", "etc/gone": "1", "new/x": "1", "link": "->etc/a"})
+			top := h.Ref(base, exporttest.Files{"etc/b": "2", "etc/c": "=etc/b", "etc/gone": "-", "new": "-", "new/y": "2"})
 			native := platforms.DefaultSpec()
 			src := &export.Source{
 				Refs: map[string]*ref.Ref{"other": base, "native": top},
@@ -217,9 +219,14 @@ func checkUnpacked(t *testing.T, h *exporttest.Host, chain string, top *ref.Ref,
 			t.Error(err)
 		}
 	}()
-	for p, want := range map[string]string{"etc/a": "1", "etc/b": "2", "etc/c": "2", "gone/x": "1"} {
+	for p, want := range map[string]string{"etc/a": "1", "etc/b": "2", "etc/c": "2", "new/y": "2"} {
 		if got, err := os.ReadFile(filepath.Join(dir, p)); string(got) != want {
 			t.Errorf("%s is %q, %v", p, got, err)
+		}
+	}
+	for _, p := range []string{"etc/gone", "new/x"} {
+		if _, err := os.Lstat(filepath.Join(dir, p)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is there again: %v", p, err)
 		}
 	}
 	if l, err := os.Readlink(filepath.Join(dir, "link")); l != "etc/a" {
