@@ -19,7 +19,6 @@ import (
 	"github.com/kilnbuild/kiln/solver/cache"
 	"github.com/kilnbuild/kiln/solver/control"
 	"github.com/kilnbuild/kiln/solver/executor/runc"
-	"github.com/kilnbuild/kiln/solver/export"
 	"github.com/kilnbuild/kiln/solver/frontend"
 	"github.com/kilnbuild/kiln/solver/frontend/dockerfile"
 	"github.com/kilnbuild/kiln/solver/graph"
@@ -103,14 +102,10 @@ func Assemble(ctx context.Context, opt Options) (b *Builder, err error) {
 	}
 	policies := b.policies(opt)
 	b.prune = pruner{refs: b.refs, collect: opt.Host.GarbageCollect, policies: policies, kick: make(chan struct{}, 1)}
-	exporters, err := b.newExporters(opt, sessions)
-	if err != nil {
-		return nil, err
-	}
 	b.Builds = build.New(build.Config{
 		Graph: b.graph, Sessions: sessions, Sources: sources, NewOp: makers.new, Worker: worker,
-		Frontends: newFrontends(opt.Config), Exporters: exporters, Entitlements: opt.Config.Entitlements,
-		Observers: []build.Observer{past, &b.prune},
+		Frontends: newFrontends(opt.Config), Exporters: b.newExporters(registries, sessions), Entitlements: opt.Config.Entitlements,
+		Observers: []build.Observer{past, &b.prune}, DisabledCaps: disabledCaps,
 	})
 	b.Control = control.New(control.Config{
 		Builder: b.Builds, Sessions: sessions, Refs: b.refs, History: past, Content: contentserver.New(opt.Host.Content),
@@ -257,10 +252,6 @@ func newFrontends(cfg *config.Config) map[string]frontend.Frontend {
 		out["dockerfile.v0"] = dockerfile.New()
 	}
 	return out
-}
-
-func (b *Builder) newExporters(Options, *session.Manager) (map[string]export.Exporter, error) {
-	return map[string]export.Exporter{}, nil
 }
 
 // labelPrefix starts the names of worker labels that clients read.

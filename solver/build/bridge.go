@@ -30,10 +30,11 @@ type bridge struct {
 func (b *bridge) Info() frontend.Info {
 	caps := map[string]bool{}
 	for _, c := range llb.Caps() {
-		caps[c.GetID()] = c.GetEnabled()
+		_, disabled := b.job.builder.cfg.DisabledCaps[c.GetID()]
+		caps[c.GetID()] = c.GetEnabled() && !disabled
 	}
 	return frontend.Info{
-		SessionID: b.job.request.SessionID, Product: "kiln",
+		SessionID: b.job.request.SessionID, Product: product,
 		Workers: []frontend.WorkerInfo{b.job.builder.cfg.Worker}, LLBCaps: caps,
 	}
 }

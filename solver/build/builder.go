@@ -49,7 +49,10 @@ type Config struct {
 	Entitlements []string
 	// Observers are told of builds, in order.
 	Observers []Observer
-	Now       func() time.Time
+	// DisabledCaps are LLB capabilities that graphs must not ask for, with the
+	// reason shown to users.
+	DisabledCaps map[string]string
+	Now          func() time.Time
 }
 
 // Observer is told when builds start and end. Internal builds are not told.

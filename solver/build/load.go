@@ -9,6 +9,9 @@ import (
 	pb "github.com/kilnbuild/kiln/solver/pb/llb"
 )
 
+// product is named in "please update …" texts.
+const product = "kiln"
+
 // loaded is a graph ready to be solved.
 type loaded struct {
 	llb  *llb.Graph
@@ -22,7 +25,7 @@ func (j *job) load(ctx context.Context, def *pb.Definition) (*loaded, error) {
 		return nil, nil
 	}
 	g, err := llb.Load(ctx, def, llb.Options{
-		DefaultPlatform: j.builder.platform(), Product: "kiln", Admit: j.admit,
+		DefaultPlatform: j.builder.platform(), Product: product, Admit: j.admit, DisabledCaps: j.builder.cfg.DisabledCaps,
 	})
 	if err != nil {
 		return nil, err

@@ -36,6 +36,12 @@ func toRequest(req *control.SolveRequest) (*build.Request, error) {
 	if err := checkVersion(req.GetCompatibilityVersion()); err != nil {
 		return nil, err
 	}
+	if len(req.GetSourcePolicy().GetRules()) > 0 || req.GetSourcePolicySession() != "" {
+		return nil, fmt.Errorf("this builder has no source policies: %w", errdefs.ErrNotImplemented)
+	}
+	if req.GetProxyNetwork() {
+		return nil, fmt.Errorf("this builder has no proxied network: %w", errdefs.ErrNotImplemented)
+	}
 	r := &build.Request{
 		ID: req.GetRef(), SessionID: req.GetSession(), Definition: req.GetDefinition(), Frontend: req.GetFrontend(),
 		Opts: req.GetFrontendAttrs(), Inputs: req.GetFrontendInputs(),

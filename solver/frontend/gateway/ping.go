@@ -37,11 +37,15 @@ var capabilities = []string{
 
 // Ping tells a frontend what it may use.
 func (s *Session) Ping(context.Context, *gateway.PingRequest) (*gateway.PongResponse, error) {
+	info := s.bridge.Info()
 	out := &gateway.PongResponse{LLBCaps: llb.Caps()}
+	for _, c := range out.LLBCaps {
+		c.Enabled = info.LLBCaps[c.GetID()]
+	}
 	for _, id := range capabilities {
 		out.FrontendAPICaps = append(out.FrontendAPICaps, &apicaps.APICap{ID: id, Enabled: true})
 	}
-	for _, w := range s.bridge.Info().Workers {
+	for _, w := range info.Workers {
 		rec := &worker.WorkerRecord{ID: w.ID, Labels: w.Labels}
 		for _, p := range w.Platforms {
 			rec.Platforms = append(rec.Platforms, &pb.Platform{
