@@ -27,6 +27,7 @@ const (
 	nameCap        = "errdefs.FrontendCap"
 	nameFrontend   = "errdefs.Frontend"
 	nameExit       = "gatewayapi.ExitMessage"
+	nameDeny       = "policysession.DecisionResponse"
 )
 
 // exitMessage is the JSON of an exit code.
@@ -49,6 +50,8 @@ func detailOf(err error) (string, any) {
 		return nameCap, &errdefs.FrontendCap{Name: e.Name}
 	case *solver.FrontendError:
 		return nameFrontend, &errdefs.Frontend{Name: e.Name, Source: e.Source}
+	case *DenyError:
+		return nameDeny, denyDetail(e)
 	}
 	return "", nil
 }
@@ -140,6 +143,7 @@ var wrappers = map[string]func(data []byte, err error) error{
 		}
 		return &solver.CapError{Name: c.GetName(), Err: err}
 	},
+	nameDeny: wrapDeny,
 	nameFrontend: func(data []byte, err error) error {
 		var f errdefs.Frontend
 		if json.Unmarshal(data, &f) != nil {

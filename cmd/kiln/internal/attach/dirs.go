@@ -2,9 +2,13 @@ package attach
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/containerd/errdefs"
 	"google.golang.org/grpc"
@@ -91,15 +95,19 @@ func (p packets) Recv() (*fsutil.Packet, error) {
 // Abort has nothing to cut: returning from the call ends the stream.
 func (p packets) Abort() { p.cancel() }
 
-// SharedKey identifies the directories of this machine and user, so that the
+// SharedKey identifies directories of this machine and user, so that the
 // daemon can reuse what an earlier build transferred.
 func SharedKey(dirs map[string]string) string {
 	host, _ := os.Hostname()
-	key := host
-	for _, name := range []string{"context", "dockerfile"} {
-		if abs, err := filepath.Abs(dirs[name]); err == nil && dirs[name] != "" {
-			key += ":" + abs
+	h := sha256.New()
+	fmt.Fprintf(h, "%q %d", host, os.Getuid())
+	for _, name := range slices.Sorted(maps.Keys(dirs)) {
+		abs, err := filepath.Abs(dirs[name])
+		if err != nil {
+			abs = dirs[name]
 		}
+		fmt.Fprintf(h, " %q=%q", name, abs)
 	}
-	return key
+	// The key travels in a header: no path, whatever its characters, does.
+	return hex.EncodeToString(h.Sum(nil))
 }

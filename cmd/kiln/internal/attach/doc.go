@@ -1,5 +1,24 @@
-// Package attach has the services a client offers to the daemon during a
-// build: local directories, places for results, registry credentials, secrets.
-// It promises that the daemon gets nothing that was not named on the command
-// line.
+// Package attach has the services that a client offers to the daemon during a
+// build. It promises that the daemon gets nothing that was not named on the
+// command line, and that nothing the daemon sends is written anywhere but
+// where the command line says.
+//
+// # Vocabulary
+//
+//   - Dirs: local directories, by name, sent without owners.
+//   - Outputs: places for results, by the number of the exporter.
+//   - Stores: directories that hold blobs, by id: OCI layouts, local caches.
+//   - Credentials, Secrets, Agents: what the user knows or holds.
+//   - Upload: a stream that the daemon fetches once, such as an archive from
+//     the standard input.
+//
+// # Lifecycle
+//
+// A service is made before the build, registered on the server of its
+// session, and good for that one build.
+//
+// # What it does not do
+//
+// Tokens of registries are not fetched here: the daemon does that with the
+// credentials, over its own way to the registry.
 package attach

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/kilnbuild/kiln/solver/pb/filesync"
+	"github.com/kilnbuild/kiln/solver/pb/fsutil"
 	"github.com/kilnbuild/kiln/solver/session/files"
 )
 
@@ -20,6 +21,8 @@ import (
 type Output struct {
 	// Dir takes files.
 	Dir string
+	// Delete removes what is in Dir and not in the result.
+	Delete bool
 	// Open returns a stream for the whole result; nil means Dir.
 	Open func() (io.WriteCloser, error)
 }
@@ -36,8 +39,14 @@ func NewOutputs(outputs map[int]Output) *Outputs { return &Outputs{outputs: outp
 // Register adds the service.
 func (o *Outputs) Register(s *grpc.Server) { filesync.RegisterFileSendServer(s, o) }
 
-// headerExporter names the exporter that sends.
-const headerExporter = "buildkit-attachable-exporter-id"
+// Headers of a result.
+const (
+	// headerExporter is the number of the exporter that sends.
+	headerExporter = "buildkit-attachable-exporter-id"
+	// headerMulti says that one transfer brings the files of all platforms;
+	// otherwise each transfer would delete what the others brought.
+	headerMulti = "buildkit-exporter-multi-platform"
+)
 
 // DiffCopy takes one result.
 func (o *Outputs) DiffCopy(stream filesync.FileSend_DiffCopyServer) error {
@@ -56,7 +65,10 @@ func (o *Outputs) DiffCopy(stream filesync.FileSend_DiffCopyServer) error {
 	if out.Open != nil {
 		return takeStream(stream, out)
 	}
-	return takeFiles(stream, out.Dir)
+	if out.Delete && len(md.Get(headerMulti)) == 0 {
+		return fmt.Errorf("output %s: mode=delete is not supported by this daemon: %w", out.Dir, errdefs.ErrNotImplemented)
+	}
+	return takeFiles(stream, out)
 }
 
 func takeStream(stream filesync.FileSend_DiffCopyServer, out Output) error {
@@ -78,19 +90,26 @@ func takeStream(stream filesync.FileSend_DiffCopyServer, out Output) error {
 	}
 }
 
-// takeFiles merges files into a directory.
-func takeFiles(stream filesync.FileSend_DiffCopyServer, dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+// takeFiles writes files into a directory: beside what is there, or in its
+// place.
+func takeFiles(stream filesync.FileSend_DiffCopyServer, out Output) error {
+	if err := os.MkdirAll(out.Dir, 0o755); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
 	var w *files.Writer
-	m := &files.Mirror{KeepExtra: true, Open: func() (*files.Writer, error) {
+	m := &files.Mirror{KeepExtra: !out.Delete, Open: func() (*files.Writer, error) {
 		var err error
-		w, err = files.NewWriter(dir, false)
+		w, err = files.NewWriter(out.Dir, false)
 		return w, err
 	}}
+	if out.Delete {
+		var err error
+		if m.Previous, err = listing(ctx, out.Dir); err != nil {
+			return fmt.Errorf("list %s: %w", out.Dir, err)
+		}
+	}
 	defer m.Close()
 	defer func() {
 		if w != nil {
@@ -102,4 +121,19 @@ func takeFiles(stream filesync.FileSend_DiffCopyServer, dir string) error {
 	}
 	_, _, err := m.Finish()
 	return err
+}
+
+// listing lists what a directory holds.
+func listing(ctx context.Context, dir string) (files.Listing, error) {
+	tree, err := files.OpenDir(dir, files.Patterns{})
+	if err != nil {
+		return nil, err
+	}
+	defer tree.Close()
+	var all files.Listing
+	err = tree.Walk(ctx, func(st *fsutil.Stat) error {
+		all = append(all, st)
+		return nil
+	})
+	return all, err
 }

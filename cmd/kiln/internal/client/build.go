@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -23,9 +24,13 @@ import (
 	"github.com/kilnbuild/kiln/solver/statuspb"
 )
 
-// eventsGrace is how long the rest of the events may take once the build has
-// ended.
-const eventsGrace = 5 * time.Second
+// How long the rest of the events may take once the build has ended: counted
+// from the last one, or if none ever came (the daemon refused the build, and
+// waits for it to appear).
+const (
+	eventsGrace = 5 * time.Second
+	noneGrace   = 500 * time.Millisecond
+)
 
 // Attachable is a service that the daemon may call during a build.
 type Attachable interface {
@@ -34,28 +39,26 @@ type Attachable interface {
 
 // Build is what to build and what to offer meanwhile.
 type Build struct {
-	// Request without Ref and Session: they are made here.
+	// Request without Session, which is made here, as is Ref if it is empty.
 	Request *control.SolveRequest
 	// SharedKey lets later builds reuse transfers of the same directories.
 	SharedKey string
 	Attach    []Attachable
 	// Events receives progress, from one goroutine.
 	Events func(*progress.Batch)
-	// Started, if not nil, is told the build's id.
-	Started func(ref string)
 }
 
 // NewID returns an id of the form clients use.
 func NewID() string { return strings.ToLower(rand.Text()[:25]) }
 
-// Build runs a build to its end.
+// Build runs a build to its end. Cancelling ctx cancels the build.
 func (c *Client) Build(ctx context.Context, b Build) (*control.SolveResponse, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	req := b.Request
-	req.Ref, req.Session = NewID(), NewID()
-	if b.Started != nil {
-		b.Started(req.Ref)
+	req.Session = NewID()
+	if req.Ref == "" {
+		req.Ref = NewID()
 	}
 	var side sync.WaitGroup
 	defer side.Wait()
@@ -65,37 +68,82 @@ func (c *Client) Build(ctx context.Context, b Build) (*control.SolveResponse, er
 			cancel(fmt.Errorf("session with the daemon: %w", err))
 		}
 	})
-	events := make(chan struct{})
+	f := &follower{client: c, ref: req.Ref, fn: b.Events, seen: make(chan struct{}, 1), done: make(chan struct{})}
 	eventsCtx, stopEvents := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopEvents()
-	go func() {
-		defer close(events)
-		c.follow(eventsCtx, req.Ref, b.Events)
-	}()
+	go f.run(eventsCtx)
 	resp, err := c.Control.Solve(ctx, req)
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	select {
-	case <-events:
-	case <-time.After(eventsGrace):
-		stopEvents()
-		<-events
+	f.finish(stopEvents)
+	if err != nil {
+		return nil, fmt.Errorf("failed to solve: %w", err)
 	}
-	return resp, err
+	return resp, nil
 }
 
-// follow passes events on until they end. A failure to follow is no failure
+// follower passes events on until they end. A failure to follow is no failure
 // of the build.
-func (c *Client) follow(ctx context.Context, ref string, fn func(*progress.Batch)) {
+type follower struct {
+	client *Client
+	ref    string
+	fn     func(*progress.Batch)
+	any    atomic.Bool
+	seen   chan struct{}
+	done   chan struct{}
+}
+
+func (f *follower) run(ctx context.Context) {
+	defer close(f.done)
+	_ = f.client.Follow(ctx, f.ref, func(b *progress.Batch) {
+		f.any.Store(true)
+		select {
+		case f.seen <- struct{}{}:
+		default:
+		}
+		if f.fn != nil {
+			f.fn(b)
+		}
+	})
+}
+
+// finish waits for the rest of the events as long as they keep coming.
+func (f *follower) finish(stop func()) {
+	for {
+		grace := eventsGrace
+		if !f.any.Load() {
+			grace = noneGrace
+		}
+		timer := time.NewTimer(grace)
+		select {
+		case <-f.done:
+		case <-f.seen:
+			timer.Stop()
+			continue
+		case <-timer.C:
+			stop()
+			<-f.done
+		}
+		timer.Stop()
+		return
+	}
+}
+
+// Follow calls fn with the events of a build until they end. A build that is
+// over is told from the history.
+func (c *Client) Follow(ctx context.Context, ref string, fn func(*progress.Batch)) error {
 	stream, err := c.Control.Status(ctx, &control.StatusRequest{Ref: ref})
 	if err != nil {
-		return
+		return rpcerr.FromGRPC(err)
 	}
 	for {
 		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
 		if err != nil {
-			return
+			return rpcerr.FromGRPC(err)
 		}
 		fn(statuspb.ToBatch(m))
 	}
@@ -109,7 +157,8 @@ func (c *Client) serveSession(ctx context.Context, id string, b Build) error {
 		a.Register(server)
 	}
 	grpc_health_v1.RegisterHealthServer(server, health.NewServer())
-	md := metadata.Pairs("x-docker-expose-session-uuid", id, "x-docker-expose-session-sharedkey", b.SharedKey)
+	md := metadata.Pairs("x-docker-expose-session-uuid", id,
+		"x-docker-expose-session-sharedkey", b.SharedKey)
 	for name, info := range server.GetServiceInfo() {
 		for _, m := range info.Methods {
 			md.Append("x-docker-expose-session-grpc-method", "/"+name+"/"+m.Name)

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/content/proxy"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
@@ -35,31 +37,37 @@ type Options struct {
 	ServerName string
 	// CA, Cert and Key name PEM files; Dir a directory that has them.
 	CA, Cert, Key, Dir string
-	// Timeout bounds the time until the daemon answers; 0: five seconds.
+	// Timeout bounds the time until the daemon answers; 0: five seconds, or
+	// for ever with Wait.
 	Timeout time.Duration
-	// Wait keeps trying until the daemon answers.
+	// Wait keeps trying while nothing listens.
 	Wait bool
 }
 
 // Client is a connection to a daemon.
 type Client struct {
-	conn    *grpc.ClientConn
+	conn *grpc.ClientConn
+	// Control is the whole API, for calls that need no help.
 	Control control.ControlClient
 }
 
 // Dial connects and makes sure that a daemon answers.
 func Dial(ctx context.Context, opt Options) (*Client, error) {
-	target, creds, err := opt.target()
+	target, creds, dial, err := opt.target()
 	if err != nil {
 		return nil, err
 	}
-	conn, err := grpc.NewClient(target, grpc.WithTransportCredentials(creds),
+	opts := []grpc.DialOption{grpc.WithTransportCredentials(creds),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{
 			BaseDelay: 50 * time.Millisecond, Multiplier: 1.5, MaxDelay: time.Second,
 		}}),
-		grpc.WithInitialWindowSize(4<<20), grpc.WithInitialConnWindowSize(8<<20),
-		grpc.WithUnaryInterceptor(rpcerr.UnaryClient))
+		grpc.WithInitialWindowSize(4 << 20), grpc.WithInitialConnWindowSize(8 << 20),
+		grpc.WithUnaryInterceptor(rpcerr.UnaryClient)}
+	if dial != nil {
+		opts = append(opts, grpc.WithContextDialer(dial))
+	}
+	conn, err := grpc.NewClient(target, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", opt.Addr, err)
 	}
@@ -70,17 +78,20 @@ func Dial(ctx context.Context, opt Options) (*Client, error) {
 	return c, nil
 }
 
+// Content reads blobs of the daemon's content store.
+func (c *Client) Content() content.Provider { return proxy.NewContentStore(c.conn) }
+
 // Close closes the connection.
 func (c *Client) Close() error { return c.conn.Close() }
 
 // check waits for an answer.
 func (c *Client) check(ctx context.Context, opt Options) error {
 	timeout := opt.Timeout
-	if timeout == 0 {
+	if timeout == 0 && !opt.Wait {
 		timeout = 5 * time.Second
 	}
 	wait := ctx
-	if !opt.Wait {
+	if timeout > 0 {
 		var cancel context.CancelFunc
 		wait, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
@@ -100,25 +111,38 @@ func (c *Client) check(ctx context.Context, opt Options) error {
 	}
 }
 
-// target turns an address into what gRPC dials.
-func (o *Options) target() (string, credentials.TransportCredentials, error) {
+// target turns an address into what gRPC dials. The dialer is nil where gRPC
+// has its own.
+func (o *Options) target() (string, credentials.TransportCredentials, dialer, error) {
 	scheme, rest, ok := strings.Cut(o.Addr, "://")
 	if !ok {
-		return "", nil, fmt.Errorf("address %q: want unix:///path or tcp://host:port", o.Addr)
+		return "", nil, nil, fmt.Errorf("address %q: want unix:///path or tcp://host:port", o.Addr)
 	}
-	switch scheme {
-	case "unix":
-		return "unix:" + rest, insecure.NewCredentials(), nil
-	case "tcp":
-		u, err := url.Parse(o.Addr)
-		if err != nil || u.Host == "" {
-			return "", nil, fmt.Errorf("address %q: want tcp://host:port", o.Addr)
-		}
+	if scheme == "unix" {
+		return "unix:" + rest, insecure.NewCredentials(), nil, nil
+	}
+	u, err := url.Parse(o.Addr)
+	if err != nil || u.Host == "" {
+		return "", nil, nil, fmt.Errorf("address %q: want %s://host", o.Addr, scheme)
+	}
+	if scheme == "tcp" {
 		creds, err := o.tls(u.Host)
-		return "dns:///" + u.Host, creds, err
+		return "dns:///" + u.Host, creds, nil, err
 	}
-	return "", nil, fmt.Errorf("address %q: scheme %q is not one of unix and tcp", o.Addr, scheme)
+	argv, err := helperCommand(u)
+	if err != nil {
+		return "", nil, nil, err
+	}
+	if argv == nil {
+		return "", nil, nil, fmt.Errorf("address %q: scheme %q is not one of unix, tcp, docker-container, podman-container, nerdctl-container, kube-pod and ssh", o.Addr, scheme)
+	}
+	return "passthrough:///" + u.Host, insecure.NewCredentials(), func(ctx context.Context, _ string) (net.Conn, error) {
+		return dialProcess(ctx, argv)
+	}, nil
 }
+
+// dialer opens a connection.
+type dialer func(ctx context.Context, addr string) (net.Conn, error)
 
 // tls reads certificates; without any the connection is plain.
 func (o *Options) tls(host string) (credentials.TransportCredentials, error) {
@@ -126,9 +150,15 @@ func (o *Options) tls(host string) (credentials.TransportCredentials, error) {
 		if o.CA != "" || o.Cert != "" || o.Key != "" {
 			return nil, errors.New("a TLS directory and single TLS files exclude each other")
 		}
-		o.CA = firstFile(o.Dir, "ca.pem", "ca.crt")
-		o.Cert = firstFile(o.Dir, "cert.pem", "tls.crt")
-		o.Key = firstFile(o.Dir, "key.pem", "tls.key")
+		var err error
+		for _, f := range []struct {
+			to    *string
+			names [2]string
+		}{{&o.CA, [2]string{"ca.pem", "ca.crt"}}, {&o.Cert, [2]string{"cert.pem", "tls.crt"}}, {&o.Key, [2]string{"key.pem", "tls.key"}}} {
+			if *f.to, err = firstFile(o.Dir, f.names); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if o.CA == "" && o.Cert == "" && o.Key == "" && o.ServerName == "" {
 		return insecure.NewCredentials(), nil
@@ -158,12 +188,13 @@ func (o *Options) tls(host string) (credentials.TransportCredentials, error) {
 	return credentials.NewTLS(cfg), nil
 }
 
-func firstFile(dir string, names ...string) string {
+// firstFile returns which of two names a directory has.
+func firstFile(dir string, names [2]string) (string, error) {
 	for _, n := range names {
 		p := filepath.Join(dir, n)
 		if _, err := os.Stat(p); err == nil {
-			return p
+			return p, nil
 		}
 	}
-	return ""
+	return "", fmt.Errorf("TLS directory %s has neither %s nor %s", dir, names[0], names[1])
 }
