@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"testing"
 	"time"
 )
@@ -33,7 +34,8 @@ func Run(t testing.TB, cfg Config) *Daemon {
 // Look returns the daemon's footprint or ends the test.
 func Look(t testing.TB, d *Daemon) Footprint {
 	t.Helper()
-	f, err := d.Footprint(t.Context())
+	// The context of a test ends before its clean-up functions run.
+	f, err := d.Footprint(context.WithoutCancel(t.Context()))
 	if err != nil {
 		t.Fatalf("look at daemon: %v", err)
 	}
