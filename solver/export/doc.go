@@ -9,6 +9,8 @@
 //   - Instance: an exporter with the attributes of one request.
 //   - Source: the evaluated result: one ref, or one for each platform, with
 //     metadata by name.
+//   - Result: the part of a Source that belongs to one platform.
+//   - Epoch: the latest time allowed in what is written, SOURCE_DATE_EPOCH.
 //   - Finalize: the part that may overlap with cache export, such as a push.
 //
 // # Scenario

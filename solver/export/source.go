@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"strings"
+	"unicode"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
@@ -67,6 +69,9 @@ func (s *Source) Results() ([]Result, error) {
 		}
 	case 1:
 		p = s.Platforms[0]
+		if err := p.validate(); err != nil {
+			return nil, err
+		}
 	default:
 		return nil, fmt.Errorf("cannot export multiple platforms without multi-platform enabled: %w", errdefs.ErrInvalidArgument)
 	}
@@ -82,7 +87,15 @@ func (s *Source) multiple() ([]Result, error) {
 		return nil, fmt.Errorf("unable to export multiple refs, missing platforms mapping: %w", errdefs.ErrInvalidArgument)
 	}
 	out := make([]Result, 0, len(s.Platforms))
+	seen := map[string]bool{}
 	for _, p := range s.Platforms {
+		if err := p.validate(); err != nil {
+			return nil, err
+		}
+		if seen[p.ID] {
+			return nil, fmt.Errorf("platform %s is in the result twice: %w", p.ID, errdefs.ErrInvalidArgument)
+		}
+		seen[p.ID] = true
 		r, ok := s.Refs[p.ID]
 		if !ok {
 			return nil, fmt.Errorf("failed to find ref for ID %s: %w", p.ID, errdefs.ErrInvalidArgument)
@@ -91,6 +104,26 @@ func (s *Source) multiple() ([]Result, error) {
 	}
 	return out, nil
 }
+
+// maxPlatformID bounds the id of a platform, in bytes: it can become the name
+// of a directory.
+const maxPlatformID = 255
+
+// validate refuses what a hostile frontend could write: an id becomes part of a
+// path at the client ("..": path traversal) and of messages.
+func (p Platform) validate() error {
+	switch {
+	case p.ID == "":
+		return fmt.Errorf("invalid empty platform key for exporter: %w", errdefs.ErrInvalidArgument)
+	case p.ID == "." || p.ID == ".." || len(p.ID) > maxPlatformID || strings.ContainsFunc(p.ID, unprintable):
+		return fmt.Errorf("invalid platform key %.80q for exporter: %w", p.ID, errdefs.ErrInvalidArgument)
+	case p.Platform.OS == "" || p.Platform.Architecture == "":
+		return fmt.Errorf("invalid platform value %s for exporter, os and architecture must be set: %w", p.ID, errdefs.ErrInvalidArgument)
+	}
+	return nil
+}
+
+func unprintable(r rune) bool { return r == '\\' || !unicode.IsPrint(r) }
 
 // configPlatform is the platform that the image configuration tells.
 func (s *Source) configPlatform() (Platform, error) {

@@ -127,16 +127,14 @@ func (c *Client) receive(stream grpc.ServerStream) error {
 		w, err = files.NewWriter(c.cfg.Dir, true)
 		return w, err
 	}}
-	defer func() {
-		m.Close()
-		if w != nil {
-			w.Close()
-		}
-	}()
-	if err := files.Receive(stream.Context(), packets{stream}, m); err != nil {
-		return err
+	defer m.Close()
+	err := files.Receive(stream.Context(), packets{stream}, m)
+	if err == nil {
+		_, _, err = m.Finish()
 	}
-	_, _, err := m.Finish()
+	if w != nil {
+		err = errors.Join(err, w.Close())
+	}
 	return err
 }
 

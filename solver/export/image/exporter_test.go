@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -167,7 +168,8 @@ func TestUnpack(t *testing.T) {
 				},
 			}
 			env := &exporttest.Env{}
-			resp, err := run(t, cfg, src, env, "name=r.test/a:1,r.test/b:1", "unpack=true")
+			// What is applied has Docker's media types, too.
+			resp, err := run(t, cfg, src, env, "name=r.test/a:1,r.test/b:1", "unpack=true", fmt.Sprintf("oci-mediatypes=%v", linked))
 			if err != nil {
 				t.Fatal(err)
 			}

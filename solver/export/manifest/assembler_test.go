@@ -224,8 +224,12 @@ func TestRefusedSources(t *testing.T) {
 	att := []export.Attestation{{PredicateType: "x", InlineOnly: true}}
 	for want, src := range map[string]*export.Source{
 		"unable to export multiple refs, missing platforms mapping": {Refs: map[string]*ref.Ref{"a": nil}},
-		"failed to find ref for ID b":                               {Refs: map[string]*ref.Ref{"a": nil}, Platforms: []export.Platform{{ID: "b"}}},
+		"failed to find ref for ID b/x":                             {Refs: map[string]*ref.Ref{"a": nil}, Platforms: []export.Platform{platform("b/x")}},
 		"cannot export multiple platforms without multi-platform":   {Platforms: []export.Platform{{ID: "a"}, {ID: "b"}}},
+		`invalid platform key ".."`:                                 {Refs: map[string]*ref.Ref{"..": nil}, Platforms: []export.Platform{platform("..")}},
+		"invalid empty platform key":                                {Refs: map[string]*ref.Ref{"": nil}, Platforms: []export.Platform{{}}},
+		"invalid platform value x":                                  {Refs: map[string]*ref.Ref{"x": nil}, Platforms: []export.Platform{platform("x")}},
+		"platform a/b is in the result twice":                       {Refs: map[string]*ref.Ref{"a/b": nil}, Platforms: []export.Platform{platform("a/b"), platform("a/b")}},
 		"attach attestation x":                                      {Attestations: map[string][]export.Attestation{"": att}},
 		"invalid SOURCE_DATE_EPOCH from frontend":                   {Metadata: map[string][]byte{export.MetaEpoch: []byte("x")}},
 	} {

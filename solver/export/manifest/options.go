@@ -17,7 +17,7 @@ const estargz = "estargz"
 // with ParseOptions and Finish.
 type Options struct {
 	// Names is the attribute "name" as it was given: a list separated by
-	// commas, "*" for the name in the result's metadata.
+	// commas. "*" stands for the names in the result's metadata; Finish replaces it.
 	Names string
 	// Layers says how layers are compressed.
 	Layers ref.LayerOptions
@@ -124,9 +124,7 @@ func (o Options) Finish(src *export.Source) (Options, error) {
 	}
 	o.OCI, o.Artifact = *o.ociSet, *o.artifactSet
 	if o.Names == "*" {
-		if name, ok := src.Metadata[export.MetaImageName]; ok {
-			o.Names = string(name)
-		}
+		o.Names = string(src.Metadata[export.MetaImageName])
 	}
 	return o, o.validate()
 }
