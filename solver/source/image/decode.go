@@ -172,6 +172,9 @@ func noMatch(root digest.Digest, index *ocispecs.Index, want ocispecs.Platform) 
 			have = append(have, platforms.FormatAll(*d.Platform))
 		}
 	}
+	if len(have) == 0 {
+		have = []string{"none that is named"}
+	}
 	return fmt.Errorf("no match for platform in manifest %s: want %s, have %s: %w",
 		root, platforms.FormatAll(want), strings.Join(have, ", "), errdefs.ErrNotFound)
 }

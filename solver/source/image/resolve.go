@@ -159,10 +159,10 @@ func (w *walk) image(ctx context.Context, root ocispecs.Descriptor) (*resolved, 
 // is a manifest for the platform.
 func (w *walk) manifest(ctx context.Context, r *resolved, desc ocispecs.Descriptor, depth int) (*ocispecs.Manifest, error) {
 	if depth > maxDepth {
-		return nil, fmt.Errorf("indexes are nested more than %d deep: %w", maxDepth, errdefs.ErrInvalidArgument)
+		return nil, fmt.Errorf("indexes are nested more than %d deep: %w", maxDepth, errdefs.ErrResourceExhausted)
 	}
 	if w.read++; w.read > maxDocuments {
-		return nil, fmt.Errorf("more than %d manifests may be for the platform: %w", maxDocuments, errdefs.ErrInvalidArgument)
+		return nil, fmt.Errorf("more than %d manifests may be for the platform: %w", maxDocuments, errdefs.ErrResourceExhausted)
 	}
 	b, err := w.p.document(ctx, w.lease, w.from, w.spec, desc, maxManifest)
 	if err != nil {
@@ -222,7 +222,7 @@ func (e *platformError) Unwrap() error { return e.err }
 // config reads the configuration of a manifest.
 func (w *walk) config(ctx context.Context, r *resolved, m *ocispecs.Manifest) error {
 	if w.read++; w.read > maxDocuments {
-		return fmt.Errorf("more than %d manifests may be for the platform: %w", maxDocuments, errdefs.ErrInvalidArgument)
+		return fmt.Errorf("more than %d manifests may be for the platform: %w", maxDocuments, errdefs.ErrResourceExhausted)
 	}
 	b, err := w.p.document(ctx, w.lease, w.from, w.spec, m.Config, maxConfig)
 	if err != nil {

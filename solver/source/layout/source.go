@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/containerd/containerd/v2/pkg/reference"
 	"github.com/containerd/errdefs"
+	"github.com/distribution/reference"
 
 	"github.com/kilnbuild/kiln/solver"
 	"github.com/kilnbuild/kiln/solver/session"
@@ -64,27 +64,24 @@ func (s *Source) open(id source.Identifier) (*image.Pull, error) {
 	if err != nil {
 		return nil, fmt.Errorf("layout reference %q: %w: %w", id.Ref, err, errdefs.ErrInvalidArgument)
 	}
-	d := ref.Digest()
-	if d == "" {
+	named, ok := ref.(reference.Canonical)
+	if !ok {
 		return nil, fmt.Errorf("reference %q must have digest: %w", id.Ref, errdefs.ErrInvalidArgument)
-	}
-	if err := d.Validate(); err != nil {
-		return nil, fmt.Errorf("layout reference %q: %w: %w", id.Ref, err, errdefs.ErrInvalidArgument)
 	}
 	spec, err := image.ParseSpec(id, attrLimit)
 	if err != nil {
 		return nil, err
 	}
-	spec.Name, spec.Digest = ref.String(), d
+	spec.Name, spec.Digest = named.String(), named.Digest()
 	store := id.Attrs[attrStore]
 	if store == "" {
-		store = ref.Locator
+		store = named.Name()
 	}
 	return s.puller.Pull(spec, func(env solver.Env) (image.Origin, error) {
 		ids := env.Sessions
 		if fixed := id.Attrs[attrSession]; fixed != "" {
 			ids = func() []string { return []string{fixed} }
 		}
-		return &origin{sessions: s.sessions, ids: ids, store: store, digest: d}, nil
+		return &origin{sessions: s.sessions, ids: ids, store: store, digest: spec.Digest}, nil
 	}), nil
 }
