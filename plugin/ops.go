@@ -10,6 +10,7 @@ import (
 	"github.com/kilnbuild/kiln/solver/llb"
 	"github.com/kilnbuild/kiln/solver/op/diff"
 	"github.com/kilnbuild/kiln/solver/op/exec"
+	"github.com/kilnbuild/kiln/solver/op/file"
 	"github.com/kilnbuild/kiln/solver/op/merge"
 	opsource "github.com/kilnbuild/kiln/solver/op/source"
 	pb "github.com/kilnbuild/kiln/solver/pb/llb"
@@ -34,6 +35,8 @@ func (o *ops) new(ctx context.Context, v *llb.Vertex) (solver.Op, error) {
 		return exec.New(o.exec, exec.Vertex{
 			Op: op.Exec, Inputs: n, Outputs: v.Outputs, Platform: v.Platform, Metadata: v.Metadata, Name: v.Name,
 		})
+	case *pb.Op_File:
+		return file.New(file.Config{Refs: o.refs, Slots: o.exec.Slots}, op.File, n, v.Name)
 	case *pb.Op_Merge:
 		return merge.New(o.refs, op.Merge, n, v.Name)
 	case *pb.Op_Diff:
