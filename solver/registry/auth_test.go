@@ -176,6 +176,21 @@ func TestSharing(t *testing.T) {
 			t.Errorf("poor got in: %v", err)
 		}
 	})
+	t.Run("an id that comes again", func(t *testing.T) {
+		g := newGuarded(t, false)
+		g.valid["given"] = "ann"
+		t.Run("first", func(t *testing.T) {
+			open(t, g.sessions, "id", &client{seed: []byte{}, token: "given"})
+			if _, err := pull(t.Context(), repository(t, g.client, g.ref, "id")); err != nil {
+				t.Error(err)
+			}
+		})
+		thief := &client{seed: []byte{}, token: "worthless"}
+		open(t, g.sessions, "id", thief)
+		if _, err := pull(t.Context(), repository(t, g.client, g.ref, "id")); err == nil || thief.fetches() == 0 {
+			t.Errorf("the session with a used id got in: %v", err)
+		}
+	})
 	t.Run("writing", func(t *testing.T) {
 		g := newGuarded(t, false)
 		open(t, g.sessions, "ann", ann)

@@ -27,6 +27,9 @@ const askTimeout = time.Minute
 // each other's tokens; a name is given only after proof.
 type identity struct {
 	name string
+	// own names the session itself. It is not the session's id: clients choose
+	// those, and may choose that of a session that has ended.
+	own string
 	// remote says that the client fetches the token itself.
 	remote bool
 	// cred are the credentials of clients that do not.
@@ -50,7 +53,11 @@ type identities struct {
 	known map[sessionHost]identity
 }
 
-type sessionHost struct{ session, host string }
+// sessionHost names a session by what it is, not by its id: see identity.own.
+type sessionHost struct {
+	session *session.Session
+	host    string
+}
 
 func newIdentities(m *session.Manager) *identities {
 	id := &identities{sessions: m, salt: make([]byte, 32), secret: make([]byte, 32), known: map[sessionHost]identity{}}
@@ -85,7 +92,7 @@ func (d *identities) each(ctx context.Context, ids []string, host string, f func
 // of returns who a session is at a host. The answer is kept until the session
 // ends.
 func (d *identities) of(ctx context.Context, s *session.Session, host string) (identity, error) {
-	key := sessionHost{s.ID(), host}
+	key := sessionHost{s, host}
 	d.mu.Lock()
 	id, ok := d.known[key]
 	d.mu.Unlock()
@@ -96,10 +103,12 @@ func (d *identities) of(ctx context.Context, s *session.Session, host string) (i
 	if err != nil {
 		return identity{}, err
 	}
+	if id.own == "" {
+		id.own = "session:" + rand.Text()
+	}
 	d.mu.Lock()
 	d.known[key] = id
 	d.mu.Unlock()
-	// Ids may come again with another client behind them.
 	context.AfterFunc(s.Context(), func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
@@ -125,7 +134,8 @@ func (d *identities) ask(ctx context.Context, s *session.Session, host string) (
 		}
 		return identity{name: d.credentialName(cred), cred: cred}, nil
 	}
-	id := identity{name: "session:" + s.ID(), remote: true}
+	own := "session:" + rand.Text()
+	id := identity{name: own, own: own, remote: true}
 	if string(key) == d.public {
 		return id, nil
 	}

@@ -99,7 +99,7 @@ type blobReader struct {
 // Read reads; errors say who was asked.
 func (b *blobReader) Read(p []byte) (int, error) {
 	n, err := b.rc.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = b.repo.explain(b.ctx, err, pullDenied)
 	}
 	return n, err

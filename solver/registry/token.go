@@ -150,7 +150,7 @@ func (a *authorizer) token(ctx context.Context, addr string, ch challenge, scope
 		if s != nil && writes(scopes) {
 			// A token to write is for the session that asked, whoever else
 			// holds the same credentials.
-			name = "session:" + s.ID() + "/" + name
+			name = id.own + "/" + name
 		}
 		key := tokenKey{identity: name, addr: addr, realm: ch.realm, service: ch.service, scopes: strings.Join(scopes, " ")}
 		var err error

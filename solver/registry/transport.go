@@ -173,6 +173,8 @@ func (t *transport) send(req *http.Request) (*http.Response, error) {
 	resp.Request = req
 	body := &watchedBody{body: resp.Body, outer: req.Context(), cancel: cancel, stall: t.client.stallAfter}
 	body.timer = time.AfterFunc(body.stall, cancel)
+	// It runs during reads only: a slow reader is not a stalled registry.
+	body.timer.Stop()
 	resp.Body = body
 	return resp, nil
 }
