@@ -230,13 +230,18 @@ func (d *dir) writable() (int, error) {
 	if err != nil {
 		return nothing, err
 	}
+	before, err := inodeTimes(above)
+	if err != nil {
+		return nothing, d.parent.wrap("stat", err)
+	}
 	made := unix.Mkdirat(above, d.name, 0o700)
 	if made != nil && !errors.Is(made, unix.EEXIST) { // another handle's doing
 		return nothing, &fs.PathError{Op: "copy up", Path: d.path, Err: made}
 	}
 	fd, err := unix.Openat(above, d.name, dirFlags, 0)
 	if err == nil && made == nil {
-		err = copyUpInfo(d.low, fd)
+		// Nothing is new in the directory above as far as anybody can see.
+		err = errors.Join(copyUpInfo(d.low, fd), setTimes(above, "", before))
 	}
 	if err != nil {
 		if fd >= 0 {
@@ -246,6 +251,13 @@ func (d *dir) writable() (int, error) {
 	}
 	d.up = fd
 	return fd, nil
+}
+
+// inodeTimes returns access and modification time.
+func inodeTimes(fd int) ([]unix.Timespec, error) {
+	var st unix.Stat_t
+	err := unix.Fstat(fd, &st)
+	return []unix.Timespec{st.Atim, st.Mtim}, err
 }
 
 // copyUpInfo gives a new directory the attributes of the lower one. Its time
