@@ -2,8 +2,6 @@ package rpcerr
 
 import (
 	"encoding/json"
-
-	"github.com/kilnbuild/kiln/solver/pb/policysession"
 )
 
 // DenyError says why a policy refused a source.
@@ -18,25 +16,35 @@ func (e *DenyError) Error() string { return e.Err.Error() }
 // Unwrap returns the underlying error.
 func (e *DenyError) Unwrap() error { return e.Err }
 
+// decision is the JSON of a denial; the action beside it may be a name or a
+// number and says nothing new.
+type decision struct {
+	DenyMessages []denyMessage `json:"denyMessages,omitempty"`
+}
+
+type denyMessage struct {
+	Message string `json:"message,omitempty"`
+}
+
 // denyDetail is the wire form of the messages.
-func denyDetail(e *DenyError) *policysession.DecisionResponse {
-	d := &policysession.DecisionResponse{}
+func denyDetail(e *DenyError) *decision {
+	d := &decision{}
 	for _, m := range e.Messages {
-		d.DenyMessages = append(d.DenyMessages, &policysession.DenyMessage{Message: m})
+		d.DenyMessages = append(d.DenyMessages, denyMessage{m})
 	}
 	return d
 }
 
 // wrapDeny decodes the messages.
 func wrapDeny(data []byte, err error) error {
-	var d policysession.DecisionResponse
+	var d decision
 	if json.Unmarshal(data, &d) != nil {
 		return err
 	}
 	e := &DenyError{Err: err}
-	for _, m := range d.GetDenyMessages() {
-		if m.GetMessage() != "" {
-			e.Messages = append(e.Messages, m.GetMessage())
+	for _, m := range d.DenyMessages {
+		if m.Message != "" {
+			e.Messages = append(e.Messages, m.Message)
 		}
 	}
 	return e

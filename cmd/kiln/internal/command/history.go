@@ -1,0 +1,249 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/kilnbuild/kiln/cmd/kiln/internal/client"
+	"github.com/kilnbuild/kiln/cmd/kiln/internal/display"
+	"github.com/kilnbuild/kiln/solver/pb/control"
+	"github.com/kilnbuild/kiln/solver/rpcerr"
+)
+
+// eachRecord calls fn for each event of the history.
+func eachRecord(ctx context.Context, c *client.Client, req *control.BuildHistoryRequest, fn func(*control.BuildHistoryEvent) error) error {
+	stream, err := c.Control.ListenBuildHistory(ctx, req)
+	if err != nil {
+		return rpcerr.FromGRPC(err)
+	}
+	for {
+		ev, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return rpcerr.FromGRPC(err)
+		}
+		if err := fn(ev); err != nil {
+			return err
+		}
+	}
+}
+
+// recordPrinter prints events as rows of a table or through a template.
+func recordPrinter(w io.Writer, format string, pinned bool) (func(*control.BuildHistoryEvent) error, error) {
+	if format != "" {
+		t, err := parseFormat(format)
+		return func(ev *control.BuildHistoryEvent) error { return printFormat(w, t, ev) }, err
+	}
+	tw := table(w)
+	fmt.Fprint(tw, "TYPE\tREF\tCREATED\tCOMPLETED\tGENERATION")
+	if pinned {
+		fmt.Fprint(tw, "\tPINNED")
+	}
+	fmt.Fprintln(tw)
+	return func(ev *control.BuildHistoryEvent) error {
+		r := ev.GetRecord()
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%d", ev.GetType(), r.GetRef(), localTime(r.GetCreatedAt()), localTime(r.GetCompletedAt()), r.GetGeneration())
+		if pinned {
+			mark := ""
+			if r.GetPinned() {
+				mark = "*"
+			}
+			fmt.Fprintf(tw, "\t%s", mark)
+		}
+		fmt.Fprintln(tw)
+		return tw.Flush()
+	}, tw.Flush()
+}
+
+func localTime(t *timestamppb.Timestamp) string {
+	if t == nil {
+		return ""
+	}
+	return t.AsTime().Local().Format(time.RFC3339)
+}
+
+func newHistories(g *globals) *cobra.Command {
+	cmd := &cobra.Command{Use: "histories", Short: "list build records", Args: cobra.NoArgs}
+	format := formatFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return g.withClient(cmd, func(ctx context.Context, c *client.Client) error {
+			show, err := recordPrinter(g.Out, *format, true)
+			if err != nil {
+				return err
+			}
+			return eachRecord(ctx, c, &control.BuildHistoryRequest{EarlyExit: true}, show)
+		})
+	}
+	return cmd
+}
+
+func newPruneHistories(g *globals) *cobra.Command {
+	cmd := &cobra.Command{Use: "prune-histories", Short: "clean up build histories", Args: cobra.NoArgs}
+	format := formatFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return g.withClient(cmd, func(ctx context.Context, c *client.Client) error {
+			show, err := recordPrinter(g.Out, *format, false)
+			if err != nil {
+				return err
+			}
+			return pruneHistories(ctx, c, show)
+		})
+	}
+	return cmd
+}
+
+// pruneHistories deletes what is not pinned. What cannot be deleted does not
+// keep the others.
+func pruneHistories(ctx context.Context, c *client.Client, show func(*control.BuildHistoryEvent) error) error {
+	var failed []error
+	err := eachRecord(ctx, c, &control.BuildHistoryRequest{EarlyExit: true}, func(ev *control.BuildHistoryEvent) error {
+		r := ev.GetRecord()
+		if r == nil || r.GetPinned() {
+			return nil
+		}
+		if _, err := c.Control.UpdateBuildHistory(ctx, &control.UpdateBuildHistoryRequest{Ref: r.GetRef(), Delete: true}); err != nil {
+			failed = append(failed, err)
+			return nil
+		}
+		return show(ev)
+	})
+	return errors.Join(append(failed, err)...)
+}
+
+func newCtl(g *globals) *cobra.Command {
+	var pin, unpin, remove bool
+	cmd := &cobra.Command{
+		Use: "ctl REF", Short: "control build records", Args: oneArg("build ref"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case !pin && !unpin && !remove:
+				return errors.New("must specify one of --pin, --unpin, --delete")
+			case pin && unpin:
+				return errors.New("cannot specify both --pin and --unpin")
+			case remove && (pin || unpin):
+				return errors.New("cannot specify --delete with --pin or --unpin")
+			}
+			return g.withClient(cmd, func(ctx context.Context, c *client.Client) error {
+				_, err := c.Control.UpdateBuildHistory(ctx, &control.UpdateBuildHistoryRequest{Ref: args[0], Pinned: pin, Delete: remove})
+				return err
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&pin, "pin", false, "pin build so it will not be garbage collected")
+	cmd.Flags().BoolVar(&unpin, "unpin", false, "unpin build so it will be garbage collected")
+	cmd.Flags().BoolVar(&remove, "delete", false, "delete build record")
+	return cmd
+}
+
+func newLogs(g *globals) *cobra.Command {
+	mode, trace := "", false
+	cmd := &cobra.Command{
+		Use: "logs REF", Short: "display build logs", Args: oneArg("build ref"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return g.withClient(cmd, func(ctx context.Context, c *client.Client) error {
+				if trace {
+					return copyTrace(ctx, c, g.Out, args[0])
+				}
+				d, err := display.New(display.Options{Out: g.Out, Mode: display.Mode(mode), Getenv: g.getenv})
+				if err != nil {
+					return err
+				}
+				err = c.Follow(ctx, args[0], d.Add)
+				return errors.Join(err, d.Close())
+			})
+		},
+	}
+	cmd.Flags().StringVar(&mode, "progress", "auto", "type of progress (auto, plain, tty, quiet, rawjson)")
+	cmd.Flags().BoolVar(&trace, "trace", false, "show the OpenTelemetry trace")
+	return cmd
+}
+
+// copyTrace prints the trace of a build.
+func copyTrace(ctx context.Context, c *client.Client, w io.Writer, ref string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := c.Control.ListenBuildHistory(ctx, &control.BuildHistoryRequest{Ref: ref, EarlyExit: true})
+	if err != nil {
+		return rpcerr.FromGRPC(err)
+	}
+	ev, err := stream.Recv()
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("ref %s not found", ref)
+	}
+	if err != nil {
+		return rpcerr.FromGRPC(err)
+	}
+	desc := ev.GetRecord().GetTrace()
+	if desc == nil {
+		return fmt.Errorf("ref %s does not have trace", ref)
+	}
+	return copyBlob(ctx, c, w, ocispecs.Descriptor{
+		Digest: digest.Digest(desc.GetDigest()), Size: desc.GetSize(), MediaType: desc.GetMediaType(),
+	})
+}
+
+func newMonitor(g *globals) *cobra.Command {
+	completed, ref := false, ""
+	cmd := &cobra.Command{
+		Use: "monitor", Short: "display build events", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return g.withClient(cmd, func(ctx context.Context, c *client.Client) error {
+				return eachRecord(ctx, c, &control.BuildHistoryRequest{ActiveOnly: !completed, Ref: ref}, func(ev *control.BuildHistoryEvent) error {
+					return printEvent(g.Out, ev)
+				})
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&completed, "completed", false, "show completed builds")
+	cmd.Flags().StringVar(&ref, "ref", "", "show events for a specific build")
+	return cmd
+}
+
+// printEvent prints what happened to a record.
+func printEvent(w io.Writer, ev *control.BuildHistoryEvent) error {
+	r := ev.GetRecord()
+	_, err := fmt.Fprintf(w, "event: %s ref:%s\n", ev.GetType(), r.GetRef())
+	if r.GetNumTotalSteps() != 0 {
+		fmt.Fprintf(w, "  cache: %d/%d\n", r.GetNumCachedSteps(), r.GetNumTotalSteps())
+	}
+	if r.GetNumWarnings() != 0 {
+		fmt.Fprintf(w, "  warnings: %d\n", r.GetNumWarnings())
+	}
+	if r.GetLogs() != nil {
+		fmt.Fprintf(w, "  logs: %s\n", r.GetLogs())
+	}
+	if r.GetTrace() != nil {
+		fmt.Fprintf(w, "  trace: %s\n", r.GetTrace())
+	}
+	printResult(w, "", r.GetResult())
+	for platform, res := range r.GetResults() {
+		printResult(w, "["+platform+"] ", res)
+	}
+	return err
+}
+
+func printResult(w io.Writer, prefix string, res *control.BuildResultInfo) {
+	if res == nil {
+		return
+	}
+	for _, d := range res.GetResults() {
+		fmt.Fprintf(w, "  %sdescriptor: %s\n", prefix, d)
+	}
+	//nolint:staticcheck // older daemons fill only this one
+	if d := res.GetResultDeprecated(); d != nil && len(res.GetResults()) == 0 {
+		fmt.Fprintf(w, "  %sdescriptor: %s\n", prefix, d)
+	}
+	for _, d := range res.GetAttestations() {
+		fmt.Fprintf(w, "  %sattestation: %s\n", prefix, d)
+	}
+}

@@ -1,0 +1,109 @@
+package command
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/kilnbuild/kiln/cmd/kiln/internal/layout"
+)
+
+// Keys of a response that the client acts upon.
+const (
+	keyDescriptor = "containerimage.descriptor"
+	keyImageName  = "image.name"
+	keyCache      = "cache.manifest"
+	// prefixFrontend stands before what the frontend says about its result.
+	prefixFrontend = "frontend."
+)
+
+// writeMetadata writes the response as JSON. Values that are JSON objects in
+// base64 are written as objects.
+func writeMetadata(path string, response map[string]string) error {
+	out := map[string]any{}
+	for k, v := range response {
+		out[k] = v
+		data, err := base64.StdEncoding.DecodeString(v)
+		if err != nil {
+			continue
+		}
+		var object map[string]any
+		if json.Unmarshal(data, &object) == nil && len(object) > 0 {
+			out[k] = json.RawMessage(data)
+		}
+	}
+	data, err := json.MarshalIndent(out, "", "  ")
+	if err != nil {
+		return err
+	}
+	return layout.WriteFile(path, data)
+}
+
+// updateLayouts enters what was written into directories into their indexes.
+func (p *plan) updateLayouts(response map[string]string) error {
+	if v := response[keyCache]; v != "" {
+		var desc ocispecs.Descriptor
+		if err := json.Unmarshal([]byte(v), &desc); err != nil {
+			return fmt.Errorf("read %s of the response: %w", keyCache, err)
+		}
+		for dir, tag := range p.cacheLayouts {
+			if err := layout.Tag(dir, desc, tag); err != nil {
+				return err
+			}
+		}
+	}
+	v := response[keyDescriptor]
+	if v == "" || len(p.imageLayouts) == 0 {
+		return nil
+	}
+	data, err := base64.StdEncoding.DecodeString(v)
+	if err != nil {
+		return fmt.Errorf("read %s of the response: %w", keyDescriptor, err)
+	}
+	var desc ocispecs.Descriptor
+	if err := json.Unmarshal(data, &desc); err != nil {
+		return fmt.Errorf("read %s of the response: %w", keyDescriptor, err)
+	}
+	for _, dir := range p.imageLayouts {
+		if err := nameImage(dir, desc, response); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func nameImage(dir string, desc ocispecs.Descriptor, response map[string]string) error {
+	names, ok := response[keyImageName]
+	if !ok {
+		return layout.Tag(dir, desc, "latest")
+	}
+	for _, name := range strings.Split(names, ",") {
+		if err := layout.Name(dir, desc, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printSubrequest prints the answer to a question that was asked in place of
+// a build.
+func printSubrequest(w io.Writer, response map[string]string) error {
+	if txt, ok := response[prefixFrontend+"result.txt"]; ok {
+		_, err := io.WriteString(w, txt)
+		return err
+	}
+	for _, k := range slices.Sorted(maps.Keys(response)) {
+		if name, ok := strings.CutPrefix(k, prefixFrontend); ok && strings.HasPrefix(name, "result.") {
+			if _, err := fmt.Fprintf(w, "%s\n%s\n", name, response[k]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,133 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kilnbuild/kiln/cmd/kiln/internal/client"
+)
+
+// IO is the standard streams of a command.
+type IO struct {
+	In       io.Reader
+	Out, Err io.Writer
+	// LookupEnv finds environment variables.
+	LookupEnv func(string) (string, bool)
+}
+
+// StandardIO is the streams and the environment of this process.
+func StandardIO() IO {
+	return IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, LookupEnv: os.LookupEnv}
+}
+
+// getenv returns a variable, empty if it is not set.
+func (s IO) getenv(name string) string {
+	v, _ := s.LookupEnv(name)
+	return v
+}
+
+// globals are the flags before the command.
+type globals struct {
+	IO
+	dial      client.Options
+	timeout   int
+	debug     bool
+	logFormat string
+	log       *slog.Logger
+}
+
+// Addresses that are used unless something else is said.
+const (
+	kilnAddress     = "unix:///run/kiln/kilnd.sock"
+	buildctlAddress = "unix:///run/buildkit/buildkitd.sock"
+)
+
+// New returns the whole command line under a name, kiln or buildctl; version
+// is what --version prints.
+func New(name, version string, streams IO) *cobra.Command {
+	g := &globals{IO: streams}
+	showVersion := false
+	root := &cobra.Command{
+		Use:           name,
+		Short:         "build container images",
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			return g.openLog()
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if showVersion {
+				_, err := fmt.Fprintln(g.Out, version)
+				return err
+			}
+			return cmd.Help()
+		},
+	}
+	root.SetIn(g.In)
+	root.SetOut(g.Out)
+	root.SetErr(g.Err)
+	addr := kilnAddress
+	if name == "buildctl" {
+		addr = buildctlAddress
+	}
+	if v := g.getenv("BUILDKIT_HOST"); v != "" {
+		addr = v
+	}
+	f := root.PersistentFlags()
+	f.StringVar(&g.dial.Addr, "addr", addr, "address of the daemon (env BUILDKIT_HOST)")
+	f.BoolVar(&g.debug, "debug", false, "enable debug output in logs")
+	f.StringVar(&g.logFormat, "log-format", "text", "log formatter: json or text")
+	f.StringVar(&g.dial.ServerName, "tlsservername", "", "server name for certificate validation")
+	f.StringVar(&g.dial.CA, "tlscacert", "", "CA certificate for validation")
+	f.StringVar(&g.dial.Cert, "tlscert", "", "client certificate")
+	f.StringVar(&g.dial.Key, "tlskey", "", "client key")
+	f.StringVar(&g.dial.Dir, "tlsdir", "", "directory with ca.pem, cert.pem, key.pem (or ca.crt, tls.crt, tls.key)")
+	f.IntVar(&g.timeout, "timeout", 5, "timeout of the connection in seconds")
+	f.BoolVar(&g.dial.Wait, "wait", false, "wait until the daemon can be reached, --timeout seconds if that is given")
+	root.Flags().BoolVarP(&showVersion, "version", "v", false, "print the version")
+	root.AddCommand(newBuild(g), newDiskUsage(g), newPrune(g), newPruneHistories(g), newDialStdio(g), newDebug(g))
+	return root
+}
+
+func (g *globals) openLog() error {
+	level := slog.LevelInfo
+	if g.debug {
+		level = slog.LevelDebug
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	switch g.logFormat {
+	case "json":
+		g.log = slog.New(slog.NewJSONHandler(g.Err, opts))
+	case "text", "":
+		g.log = slog.New(slog.NewTextHandler(g.Err, opts))
+	default:
+		return fmt.Errorf("unsupported log type %q", g.logFormat)
+	}
+	return nil
+}
+
+// connect dials the daemon. Close the client after use.
+func (g *globals) connect(cmd *cobra.Command) (*client.Client, error) {
+	opt := g.dial
+	if !opt.Wait || cmd.Flags().Changed("timeout") {
+		opt.Timeout = time.Duration(g.timeout) * time.Second
+	}
+	return client.Dial(cmd.Context(), opt)
+}
+
+// withClient runs fn with a connection.
+func (g *globals) withClient(cmd *cobra.Command, fn func(ctx context.Context, c *client.Client) error) error {
+	c, err := g.connect(cmd)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return fn(cmd.Context(), c)
+}
