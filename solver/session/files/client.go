@@ -128,7 +128,10 @@ func Push(ctx context.Context, s *session.Session, t Target, tree Tree, progress
 	if err := Send(ctx, packetStream{stream, cancel}, tree, progress); err != nil {
 		return err
 	}
-	// The client closes when it has written everything.
+	// The client waits for our end, writes everything, and ends in turn.
+	if err := stream.CloseSend(); err != nil {
+		return err
+	}
 	for {
 		var p fsutil.Packet
 		if err := stream.RecvMsg(&p); errors.Is(err, io.EOF) {
