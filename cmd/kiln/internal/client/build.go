@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
@@ -46,6 +47,9 @@ type Build struct {
 	Attach    []Attachable
 	// Events receives progress, from one goroutine.
 	Events func(*progress.Batch)
+	// Answer, if not nil, says that the options put a question to the
+	// frontend, and receives what it says.
+	Answer func(map[string][]byte)
 }
 
 // NewID returns an id of the form clients use.
@@ -72,7 +76,17 @@ func (c *Client) Build(ctx context.Context, b Build) (*control.SolveResponse, er
 	eventsCtx, stopEvents := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopEvents()
 	go f.run(eventsCtx)
-	resp, err := c.Control.Solve(ctx, req)
+	solve := req
+	if b.Answer != nil {
+		solve = withoutFrontend(req)
+		side.Go(func() {
+			// A failed question fails the build, by what is returned.
+			if err := c.ask(ctx, req, b.Answer); err != nil && rpcerr.Code(err) == codes.Unavailable {
+				cancel(err)
+			}
+		})
+	}
+	resp, err := c.Control.Solve(ctx, solve)
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}

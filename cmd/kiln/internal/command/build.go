@@ -93,10 +93,16 @@ func (b *buildFlags) run(ctx context.Context, g *globals, c *client.Client, p *p
 	}
 	p.request.Ref = client.NewID()
 	m := newMetrics()
-	resp, err := c.Build(ctx, client.Build{
+	todo := client.Build{
 		Request: p.request, SharedKey: p.sharedKey, Attach: p.attach,
 		Events: func(batch *progress.Batch) { m.add(batch); d.Add(batch) },
-	})
+	}
+	answers := make(chan map[string][]byte, 1)
+	if _, ok := p.request.GetFrontendAttrs()["requestid"]; ok {
+		todo.Answer = func(a map[string][]byte) { answers <- a }
+	}
+	resp, err := c.Build(ctx, todo)
+	close(answers)
 	// What cannot be shown has been built all the same.
 	if shown := d.Close(); shown != nil {
 		g.log.Debug("progress display", "error", shown)
@@ -105,13 +111,13 @@ func (b *buildFlags) run(ctx context.Context, g *globals, c *client.Client, p *p
 		err = errors.Join(err, layout.WriteFile(b.refFile, []byte(p.request.GetRef())))
 	}
 	if err == nil {
-		err = b.deliver(g, p, resp)
+		err = b.deliver(g, p, resp, <-answers)
 	}
 	return errors.Join(err, b.writeMetrics(g, m))
 }
 
 // deliver does what remains once the build has succeeded.
-func (b *buildFlags) deliver(g *globals, p *plan, resp *control.SolveResponse) error {
+func (b *buildFlags) deliver(g *globals, p *plan, resp *control.SolveResponse, answer map[string][]byte) error {
 	r := resp.GetExporterResponse()
 	for k, v := range r {
 		g.log.Debug("exporter response", "key", k, "value", v)
@@ -124,10 +130,7 @@ func (b *buildFlags) deliver(g *globals, p *plan, resp *control.SolveResponse) e
 			return err
 		}
 	}
-	if _, ok := p.request.GetFrontendAttrs()["requestid"]; ok {
-		return printSubrequest(g.Out, r)
-	}
-	return nil
+	return printAnswer(g.Out, answer)
 }
 
 // writeMetrics writes what --debug-json-cache-metrics asks for.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"text/tabwriter"
+	"text/template"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -38,32 +40,49 @@ func eachRecord(ctx context.Context, c *client.Client, req *control.BuildHistory
 	}
 }
 
-// recordPrinter prints events as rows of a table or through a template.
-func recordPrinter(w io.Writer, format string, pinned bool) (func(*control.BuildHistoryEvent) error, error) {
-	if format != "" {
-		t, err := parseFormat(format)
-		return func(ev *control.BuildHistoryEvent) error { return printFormat(w, t, ev) }, err
-	}
-	tw := table(w)
-	fmt.Fprint(tw, "TYPE\tREF\tCREATED\tCOMPLETED\tGENERATION")
-	if pinned {
-		fmt.Fprint(tw, "\tPINNED")
-	}
-	fmt.Fprintln(tw)
-	return func(ev *control.BuildHistoryEvent) error {
-		r := ev.GetRecord()
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%d", ev.GetType(), r.GetRef(), localTime(r.GetCreatedAt()), localTime(r.GetCompletedAt()), r.GetGeneration())
-		if pinned {
-			mark := ""
-			if r.GetPinned() {
-				mark = "*"
-			}
-			fmt.Fprintf(tw, "\t%s", mark)
-		}
-		fmt.Fprintln(tw)
-		return tw.Flush()
-	}, tw.Flush()
+// records prints events as rows of a table or through a template.
+type records struct {
+	w      io.Writer
+	tmpl   *template.Template
+	tw     *tabwriter.Writer
+	pinned bool
 }
+
+func newRecords(w io.Writer, format string, pinned bool) (*records, error) {
+	r := &records{w: w, tw: table(w), pinned: pinned}
+	if format != "" {
+		var err error
+		r.tmpl, err = parseFormat(format)
+		return r, err
+	}
+	fmt.Fprint(r.tw, "TYPE\tREF\tCREATED\tCOMPLETED\tGENERATION")
+	if pinned {
+		fmt.Fprint(r.tw, "\tPINNED")
+	}
+	fmt.Fprintln(r.tw)
+	return r, nil
+}
+
+// show prints one event at once: listening may take long.
+func (r *records) show(ev *control.BuildHistoryEvent) error {
+	if r.tmpl != nil {
+		return printFormat(r.w, r.tmpl, ev)
+	}
+	rec := ev.GetRecord()
+	fmt.Fprintf(r.tw, "%s\t%s\t%s\t%s\t%d", ev.GetType(), rec.GetRef(), localTime(rec.GetCreatedAt()), localTime(rec.GetCompletedAt()), rec.GetGeneration())
+	if r.pinned {
+		mark := ""
+		if rec.GetPinned() {
+			mark = "*"
+		}
+		fmt.Fprintf(r.tw, "\t%s", mark)
+	}
+	fmt.Fprintln(r.tw)
+	return r.tw.Flush()
+}
+
+// end prints the header if nothing else was printed.
+func (r *records) end() error { return r.tw.Flush() }
 
 func localTime(t *timestamppb.Timestamp) string {
 	if t == nil {
@@ -77,11 +96,12 @@ func newHistories(g *globals) *cobra.Command {
 	format := formatFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return g.withClient(cmd, func(ctx context.Context, c *client.Client) error {
-			show, err := recordPrinter(g.Out, *format, true)
+			out, err := newRecords(g.Out, *format, true)
 			if err != nil {
 				return err
 			}
-			return eachRecord(ctx, c, &control.BuildHistoryRequest{EarlyExit: true}, show)
+			err = eachRecord(ctx, c, &control.BuildHistoryRequest{EarlyExit: true}, out.show)
+			return errors.Join(err, out.end())
 		})
 	}
 	return cmd
@@ -92,11 +112,12 @@ func newPruneHistories(g *globals) *cobra.Command {
 	format := formatFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return g.withClient(cmd, func(ctx context.Context, c *client.Client) error {
-			show, err := recordPrinter(g.Out, *format, false)
+			out, err := newRecords(g.Out, *format, false)
 			if err != nil {
 				return err
 			}
-			return pruneHistories(ctx, c, show)
+			err = pruneHistories(ctx, c, out.show)
+			return errors.Join(err, out.end())
 		})
 	}
 	return cmd

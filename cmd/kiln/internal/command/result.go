@@ -19,8 +19,6 @@ const (
 	keyDescriptor = "containerimage.descriptor"
 	keyImageName  = "image.name"
 	keyCache      = "cache.manifest"
-	// prefixFrontend stands before what the frontend says about its result.
-	prefixFrontend = "frontend."
 )
 
 // writeMetadata writes the response as JSON. Values that are JSON objects in
@@ -91,16 +89,16 @@ func nameImage(dir string, desc ocispecs.Descriptor, response map[string]string)
 	return nil
 }
 
-// printSubrequest prints the answer to a question that was asked in place of
-// a build.
-func printSubrequest(w io.Writer, response map[string]string) error {
-	if txt, ok := response[prefixFrontend+"result.txt"]; ok {
-		_, err := io.WriteString(w, txt)
+// printAnswer prints what a frontend says to a question: as text if it has
+// one, and else every form it has.
+func printAnswer(w io.Writer, answer map[string][]byte) error {
+	if txt, ok := answer["result.txt"]; ok {
+		_, err := w.Write(txt)
 		return err
 	}
-	for _, k := range slices.Sorted(maps.Keys(response)) {
-		if name, ok := strings.CutPrefix(k, prefixFrontend); ok && strings.HasPrefix(name, "result.") {
-			if _, err := fmt.Fprintf(w, "%s\n%s\n", name, response[k]); err != nil {
+	for _, k := range slices.Sorted(maps.Keys(answer)) {
+		if strings.HasPrefix(k, "result.") {
+			if _, err := fmt.Fprintf(w, "%s\n%s\n", k, answer[k]); err != nil {
 				return err
 			}
 		}
