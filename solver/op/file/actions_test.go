@@ -59,6 +59,7 @@ func TestActions(t *testing.T) {
 		"mkfile no parent":    {[]*pb.FileAction{mkfileOf("/n/o", "n")}, nil, "open /n/o: no such file or directory"},
 		"symlink":             {[]*pb.FileAction{symlinkOf("../../x", "/d/l")}, []string{"d/l->../../x"}, ""},
 		"symlink exists":      {[]*pb.FileAction{symlinkOf("x", "/f")}, nil, "symlink x /f: file exists"},
+		"symlink on dir":      {[]*pb.FileAction{symlinkOf("x", "/d")}, nil, "symlink /d: file exists"},
 		"symlink no parent":   {[]*pb.FileAction{symlinkOf("x", "/n/l")}, nil, "symlink /n/l: no such file or directory"},
 		"rm":                  {[]*pb.FileAction{rmOf("/f", false, false)}, []string{"-f:F"}, ""},
 		"rm dir":              {[]*pb.FileAction{rmOf("/d", false, false)}, []string{"-d/", "-d/x:X"}, ""},

@@ -32,13 +32,12 @@ type job struct {
 // batch copies the files of one directory.
 type batch struct {
 	*copier
-	ctx  context.Context //nolint:containedctx // lives as long as run
 	lv   *level
 	jobs []job
 }
 
 // run copies all jobs. Further names of a file follow when the first is there.
-func (b *batch) run() error {
+func (b *batch) run(ctx context.Context) error {
 	if len(b.jobs) == 0 {
 		return nil
 	}
@@ -57,7 +56,7 @@ func (b *batch) run() error {
 			firsts = append(firsts, j)
 		}
 	}
-	if err := b.copyAll(firsts, to); err != nil {
+	if err := b.copyAll(ctx, firsts, to); err != nil {
 		return err
 	}
 	for _, j := range others {
@@ -69,11 +68,11 @@ func (b *batch) run() error {
 }
 
 // copyAll copies files that are not yet there, in parallel if there are many.
-func (b *batch) copyAll(jobs []job, to *dir) error {
+func (b *batch) copyAll(ctx context.Context, jobs []job, to *dir) error {
 	from := b.links.open(b.lv.src)
 	defer from.close()
 	var next atomic.Int64
-	group, ctx := errgroup.WithContext(b.ctx)
+	group, ctx := errgroup.WithContext(ctx)
 	n := 1
 	if len(jobs) >= manyFiles {
 		n = workers
@@ -167,11 +166,13 @@ type one struct {
 }
 
 func (k *copier) copyOne(o *one) error {
-	if err := k.replace(o.dst, o.to, o.st); err != nil {
-		return err
-	}
-	if err := o.dst.makeRoom(o.to); err != nil {
-		return err
+	if !o.dst.made { // else there is nothing in the way
+		if err := k.replace(o.dst, o.to, o.st); err != nil {
+			return err
+		}
+		if err := o.dst.makeRoom(o.to); err != nil {
+			return err
+		}
 	}
 	switch {
 	case isRegular(o.st):

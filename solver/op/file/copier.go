@@ -209,7 +209,7 @@ func (k *copier) children(ctx context.Context, lv *level) error {
 	if err != nil {
 		return fmt.Errorf("failed to read %s: %w", lv.src.path, err)
 	}
-	b := &batch{copier: k, ctx: ctx, lv: lv}
+	b := &batch{copier: k, lv: lv}
 	var dirs []*level
 	for _, name := range names {
 		rel := strings.TrimPrefix(lv.rel+"/"+name, "/")
@@ -231,7 +231,7 @@ func (k *copier) children(ctx context.Context, lv *level) error {
 			b.jobs = append(b.jobs, job{name, st})
 		}
 	}
-	if err := b.run(); err != nil {
+	if err := b.run(ctx); err != nil {
 		return err
 	}
 	for _, d := range dirs {

@@ -48,7 +48,7 @@ func newWorld(t testing.TB) *world {
 	must(err)
 	blobs, err := local.NewStore(filepath.Join(dir, "content"))
 	must(err)
-	sn, err := snapshotter.New(filepath.Join(dir, "snapshots"), snapshotter.Config{NoSyncOnCommit: true, NoMetadataSync: true})
+	sn, err := snapshotter.New(context.Background(), filepath.Join(dir, "snapshots"), snapshotter.Config{NoSyncOnCommit: true, NoMetadataSync: true})
 	must(err)
 	db := metadata.NewDB(meta, blobs, map[string]snapshots.Snapshotter{"kiln": sn})
 	must(db.Init(context.Background()))

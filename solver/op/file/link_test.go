@@ -140,7 +140,8 @@ func TestBothWaysAgree(t *testing.T) {
 			if !cfg.NoLinks && w.hasLinks(out[0]) {
 				layered++
 			}
-			trees = append(trees, strings.Join(append(w.describe(out[0]), w.dates(out[0], start)...), "\n"))
+			lines := append(w.describe(out[0]), w.dates(out[0], start)...)
+			trees = append(trees, strings.Join(append(lines, string(w.contentDigest(out[0], "/"))), "\n"))
 		}
 		if trees[0] != trees[1] {
 			t.Fatalf("seed %d: %v\nlinked:\n%s\nmounted:\n%s", seed, actions, trees[0], trees[1])

@@ -1,6 +1,7 @@
 package file
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 
@@ -13,6 +14,9 @@ type linker struct {
 	// roots are the handles of the layers' directories, the uppermost first.
 	roots []int
 	used  *usedInodes
+	// dev is the file system of the only layer; a source there is shown as the
+	// layer's directory itself.
+	dev uint64
 	// off is set when linking turned out to be impossible here.
 	off atomic.Bool
 }
@@ -29,6 +33,10 @@ func openLinker(layers []string, used *usedInodes) *linker {
 		if fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err == nil {
 			l.roots = append(l.roots, fd)
 		}
+	}
+	var st unix.Stat_t
+	if len(layers) == 1 && len(l.roots) == 1 && unix.Fstat(l.roots[0], &st) == nil {
+		l.dev = uint64(st.Dev)
 	}
 	return l
 }
@@ -51,6 +59,10 @@ func (l *linker) open(d *dir) *layerDirsOf {
 	out := &layerDirsOf{}
 	if l == nil || l.off.Load() {
 		return out
+	}
+	var st unix.Stat_t
+	if l.dev != 0 && unix.Fstat(d.up, &st) == nil && uint64(st.Dev) == l.dev {
+		return out // the directory is the layer's own
 	}
 	how := &unix.OpenHow{
 		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
@@ -75,25 +87,33 @@ func (l *linker) link(o *one) bool {
 	if l == nil || l.off.Load() {
 		return false
 	}
+	if l.dev != 0 && uint64(o.st.Dev) == l.dev {
+		return l.linkFrom(o.src.up, o.st, o)
+	}
 	for _, fd := range o.from.fds {
 		var st unix.Stat_t
 		err := unix.Fstatat(fd, o.name, &st, unix.AT_SYMLINK_NOFOLLOW)
 		// Within one file system the view's inode number is the layer's.
-		if err != nil || !isRegular(&st) || st.Ino != o.st.Ino || st.Size != o.st.Size || st.Mtim != o.st.Mtim {
-			continue
+		if err == nil && isRegular(&st) && st.Ino == o.st.Ino && st.Size == o.st.Size && st.Mtim == o.st.Mtim {
+			return l.linkFrom(fd, &st, o)
 		}
-		if hasOwnAttr(fd, o.name) || !l.used.claim(&st) {
-			return false
-		}
-		switch unix.Linkat(fd, o.name, o.dst.up, o.to, 0) {
-		case nil:
-			return true
-		case unix.EXDEV:
-			l.off.Store(true)
-		}
-		l.used.give(&st)
+	}
+	return false
+}
+
+// linkFrom links the file in a directory of a layer.
+func (l *linker) linkFrom(fd int, st *unix.Stat_t, o *one) bool {
+	if hasOwnAttr(fd, o.name) || !l.used.claim(st) {
 		return false
 	}
+	err := unix.Linkat(fd, o.name, o.dst.up, o.to, 0)
+	if err == nil {
+		return true
+	}
+	if errors.Is(err, unix.EXDEV) {
+		l.off.Store(true)
+	}
+	l.used.give(st)
 	return false
 }
 

@@ -37,6 +37,9 @@ func mkdir(t *tree, a *pb.FileActionMkDir, who *owner) error {
 	return how.stamp(p.dir)
 }
 
+// symlinkOp names the making of a link in errors.
+const symlinkOp = "symlink"
+
 // leaf resolves a path to a directory and the name in it that something is to
 // be made under. op names the operation in errors.
 func leaf(t *tree, op, p string) (place, string, error) {
@@ -49,6 +52,8 @@ func leaf(t *tree, op, p string) (place, string, error) {
 		return place{}, "", &fs.PathError{Op: op, Path: at.path(), Err: errno}
 	}
 	switch _, _, err := at.stat(); {
+	case len(at.rest) == 0 && op == symlinkOp:
+		return fail(unix.EEXIST)
 	case len(at.rest) == 0:
 		return fail(unix.EISDIR)
 	case err != nil:
@@ -121,7 +126,7 @@ func date(up int, at place, ts int64) error {
 
 // symlink makes a link. Where it points to is for its readers to judge.
 func symlink(t *tree, a *pb.FileActionSymlink, who *owner) error {
-	at, name, err := leaf(t, "symlink", a.GetNewpath())
+	at, name, err := leaf(t, symlinkOp, a.GetNewpath())
 	if err != nil {
 		return err
 	}
