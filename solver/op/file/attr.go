@@ -70,6 +70,7 @@ func (x xattrCalls) copy(from, to string) error {
 		return err
 	}
 	var buf []byte
+	// The buffer is large and rarely needed: most files have no attributes.
 	for _, key := range keys {
 		if ownAttr(key) {
 			continue
@@ -90,6 +91,7 @@ func (x xattrCalls) copy(from, to string) error {
 
 // keys lists the names of the attributes.
 func (x xattrCalls) keys(path string) ([]string, error) {
+	// On the stack, as this runs for every file.
 	var small [512]byte
 	buf := small[:]
 	n, err := x.list(path, buf)

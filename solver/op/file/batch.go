@@ -81,6 +81,7 @@ func (b *batch) copyAll(ctx context.Context, jobs []job, to *dir) error {
 		group.Go(func() error {
 			buf := make([]byte, copyBuffer)
 			for {
+				// Taken one by one: files differ too much in size for halves.
 				i := next.Add(1) - 1
 				if i >= int64(len(jobs)) || ctx.Err() != nil {
 					return context.Cause(ctx)
@@ -134,6 +135,7 @@ func (k *copier) link(st *unix.Stat_t, to *dir, name string) error {
 	if err := to.makeRoom(name); err != nil {
 		return err
 	}
+	// The first name was made by this copy and has no links on the way.
 	dirPath, base := path.Split(k.first[keyOf(st)])
 	at, err := k.dst.resolve(dirPath, false)
 	if err != nil {
@@ -165,6 +167,8 @@ type one struct {
 	buf  []byte
 }
 
+// copyOne makes the copy of a file, or a name of the file itself. The
+// destination directory has been copied up.
 func (k *copier) copyOne(o *one) error {
 	if !o.dst.made { // else there is nothing in the way
 		if err := k.replace(o.dst, o.to, o.st); err != nil {
@@ -229,11 +233,13 @@ func (k *copier) info(o *one) error {
 	if err := unix.Fchownat(o.dst.up, o.to, uid, gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return o.dst.fault("chown", o.to, err)
 	}
+	// Links have no mode. What was just made is no link, so none is followed.
 	if !isSymlink(o.st) {
 		if err := unix.Fchmodat(o.dst.up, o.to, k.mode(o.st), 0); err != nil {
 			return o.dst.fault("chmod", o.to, err)
 		}
 	}
+	// After the owner, which would clear capabilities.
 	if err := copyXattrs(namePath(o.src.up, o.name), namePath(o.dst.up, o.to)); err != nil {
 		return o.dst.fault("copy attributes of", o.to, err)
 	}
@@ -279,6 +285,8 @@ func (k *copier) copyRegular(o *one) error {
 // copyBytes copies all of in. Large files the kernel copies, sharing blocks
 // where the file system can.
 func copyBytes(in, out int, size int64, buf []byte) error {
+	// Neither call says how much is left if the file is shorter than it was
+	// said to be, so both go on to its end.
 	for size > smallFile {
 		n, err := unix.CopyFileRange(in, nil, out, nil, 1<<30, 0)
 		if err != nil || n == 0 {

@@ -14,6 +14,7 @@ import (
 // inodeKey names a file whatever its names are.
 type inodeKey struct{ dev, ino uint64 }
 
+// keyOf is the key of the file that st describes.
 func keyOf(st *unix.Stat_t) inodeKey { return inodeKey{uint64(st.Dev), st.Ino} }
 
 // copier copies one source path.
@@ -64,8 +65,9 @@ func (k *copier) enter(lv *level, to *dir, overwrite bool) error {
 	have, err := to.lstat(lv.name)
 	switch {
 	case errors.Is(err, unix.ENOENT):
+		// Closed to others until it has its owner.
 		lv.dst, err = to.mkdir(lv.name, 0o700)
-		lv.created = true
+		lv.created = err == nil
 	case err != nil:
 		return to.fault("lstat", lv.name, err)
 	case !isDir(&have):
@@ -103,7 +105,7 @@ func (k *copier) dirInfo(lv *level) error {
 	if err := unix.Fchmod(fd, k.mode(&lv.st)); err != nil {
 		return lv.dst.wrap("chmod", err)
 	}
-	if lv.src.up == nothing {
+	if lv.src.up == nothing { // the empty file system has no attributes
 		return nil
 	}
 	return lv.dst.wrap("copy attributes of", copyXattrs(fdPath(lv.src.up), fdPath(fd)))
@@ -178,6 +180,8 @@ type match struct {
 	included, ignored patternmatcher.MatchInfo
 }
 
+// match asks the patterns about a path. What they said of the directory above
+// is kept there, so that a path costs one component and not all of them.
 func (k *copier) match(rel string, lv *level) (m match, err error) {
 	m.in = true
 	if k.include != nil {
@@ -218,12 +222,13 @@ func (k *copier) children(ctx context.Context, lv *level) error {
 			return err
 		}
 		if k.lost(m) {
-			continue
+			continue // not even looked at
 		}
 		st, err := lv.src.lstat(name)
 		if err != nil {
 			return fmt.Errorf("failed to stat %s: %w", lv.src.below(name), err)
 		}
+		// A directory that is not selected may still lead to something that is.
 		switch {
 		case isDir(&st):
 			dirs = append(dirs, &level{above: lv, st: st, rel: rel, name: name, taken: m.in, included: m.included, ignored: m.ignored})
@@ -262,6 +267,7 @@ func (k *copier) directory(ctx context.Context, lv *level) error {
 	if err := k.children(ctx, lv); err != nil {
 		return err
 	}
+	// One that was there and only led to something keeps no date of the source.
 	if lv.taken || lv.created {
 		return k.dateDir(lv)
 	}

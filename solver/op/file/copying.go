@@ -83,6 +83,8 @@ func (c *copying) run(ctx context.Context) error {
 			return err
 		}
 	}
+	// Without wildcards the ending of the path means something; a pattern has
+	// none.
 	sources := []string{cleanPath(c.a.GetSrc())}
 	if c.a.GetAllowWildcard() {
 		var err error
@@ -117,7 +119,7 @@ func (c *copying) checkParent() error {
 		return fmt.Errorf("failed to stat %s: %w", c.a.GetDest(), err)
 	}
 	defer p.close()
-	if len(p.rest) > 1 {
+	if len(p.rest) > 1 { // more than the last name is missing
 		return fmt.Errorf("failed to stat %s: %w", c.a.GetDest(), &fs.PathError{Op: "lstat", Path: path.Dir(p.path()), Err: unix.ENOENT})
 	}
 	return nil
@@ -125,6 +127,8 @@ func (c *copying) checkParent() error {
 
 // one copies one path.
 func (c *copying) one(ctx context.Context, source string) error {
+	// The directory above is made even if the copy turns out to be impossible,
+	// and if the destination is said to be a directory, that one.
 	above := cleanPath(c.a.GetDest())
 	if dir, base := path.Split(above); base != "" && base != "." {
 		above = dir
@@ -151,6 +155,7 @@ func (c *copying) one(ctx context.Context, source string) error {
 		return err
 	}
 	defer to.close()
+	// Hard links are kept within what one path holds, not between matches.
 	k := &copier{copying: c, first: map[inodeKey]string{}}
 	if isDir(&st) {
 		err = k.top(ctx, from.dir, &st, to.dir, name)
@@ -190,6 +195,8 @@ func (c *copying) target(st *unix.Stat_t, base string) (place, string, error) {
 		to.close()
 		return place{}, "", fmt.Errorf("failed to lstat destination path: %w", err)
 	}
+	// A directory goes into one that is there, unless its contents are meant; a
+	// file always does.
 	contents := isDir(st) && c.a.GetDirCopyContents()
 	into := exists && !contents && (isDir(st) || isDir(&have))
 	switch {
@@ -201,9 +208,12 @@ func (c *copying) target(st *unix.Stat_t, base string) (place, string, error) {
 	case into || exists && len(to.rest) == 0:
 		return to, "", nil
 	case contents && !exists:
+		// Made like any directory on the way: the source's attributes stay with
+		// the source (wire format fact).
 		to, err = makeAll(to, c.parents())
 		return to, "", err
 	}
+	// A new name, or a file that is to be replaced.
 	name := to.rest[len(to.rest)-1]
 	to.rest = to.rest[:len(to.rest)-1]
 	to, err = makeAll(to, c.parents())

@@ -61,7 +61,7 @@ func (t *tree) glob(pattern string, follow bool) ([]string, error) {
 		return nil, err
 	}
 	if len(at.rest) > 0 {
-		return nil, nil
+		return nil, nil // a file or link: nothing is below it
 	}
 	var out []string
 	err = matches(at.dir, parts[n:], &out)
@@ -88,7 +88,7 @@ func matches(d *dir, parts []string, out *[]string) error {
 			return d.fault("lstat", name, err)
 		}
 		if !isDir(&st) {
-			continue
+			continue // links to directories are not entered
 		}
 		c, err := d.child(name)
 		if err != nil {

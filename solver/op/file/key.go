@@ -68,11 +68,14 @@ func (o *Op) actionJSON(a *pb.FileAction) ([]byte, error) {
 	if c == nil || !o.isInput(a.GetSecondaryInput()) {
 		return json.Marshal(kindOf(a))
 	}
+	// The op is shared with the graph: change a copy.
 	c = proto.CloneOf(c)
 	c.Src = path.Base(c.Src)
 	return json.Marshal(c)
 }
 
+// isInput reports whether an index is an input of the op, not the result of an
+// action.
 func (o *Op) isInput(i int64) bool { return i >= 0 && i < int64(o.inputs) }
 
 // indexes says how the actions hang together; nil for the usual chain, which
@@ -106,12 +109,14 @@ func (o *Op) inputKeys() []solver.InputKey {
 	selectors := make([][]selector, o.inputs)
 	changed := make([]bool, o.inputs)
 	for _, a := range o.op.GetActions() {
+		// The wire has no index for "no input" but -1, which is none of these.
 		if o.isInput(a.GetInput()) {
 			changed[a.GetInput()] = true
 		}
 		o.addNames(selectors, a)
 		if c := a.GetCopy(); c != nil && o.isInput(a.GetSecondaryInput()) {
 			i := a.GetSecondaryInput()
+			// The path as it was sent, slashes at its end included.
 			selectors[i] = append(selectors[i], selector{path: c.GetSrc(), opt: ref.ContentOptions{
 				FollowLinks: c.GetFollowSymlink(), Wildcard: c.GetAllowWildcard() && hasWildcard(c.GetSrc()),
 				Include: c.GetIncludePatterns(), Exclude: c.GetExcludePatterns(), Required: c.GetRequiredPaths(),
@@ -215,6 +220,7 @@ func contentOf(list []selector) solver.ContentFunc {
 	}
 }
 
+// refID names a file system in errors.
 func refID(r *ref.Ref) string {
 	if r == nil {
 		return "scratch"

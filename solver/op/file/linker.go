@@ -41,6 +41,7 @@ func openLinker(layers []string, used *usedInodes) *linker {
 	return l
 }
 
+// close closes the layers' directories.
 func (l *linker) close() {
 	for _, fd := range l.roots {
 		unix.Close(fd)
@@ -103,6 +104,7 @@ func (l *linker) link(o *one) bool {
 
 // linkFrom links the file in a directory of a layer.
 func (l *linker) linkFrom(fd int, st *unix.Stat_t, o *one) bool {
+	// Claimed before it is linked, as two workers may meet here.
 	if hasOwnAttr(fd, o.name) || !l.used.claim(st) {
 		return false
 	}
@@ -110,6 +112,7 @@ func (l *linker) linkFrom(fd int, st *unix.Stat_t, o *one) bool {
 	if err == nil {
 		return true
 	}
+	// Other errors, such as too many links, are about this file only.
 	if errors.Is(err, unix.EXDEV) {
 		l.off.Store(true)
 	}
@@ -150,8 +153,10 @@ type usedInodes struct {
 // it is worth looking for those names in all layers below.
 const fewShared = 64
 
+// newUsedInodes knows of no file.
 func newUsedInodes() usedInodes { return usedInodes{inodes: map[inodeKey]struct{}{}} }
 
+// isBelow reports whether a layer, by its directory, is below the new one.
 func (u *usedInodes) isBelow(path string) bool {
 	for _, b := range u.below {
 		if b == path {

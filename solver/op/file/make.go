@@ -21,6 +21,8 @@ func mkdir(t *tree, a *pb.FileActionMkDir, who *owner) error {
 	}
 	how := newDir{mode: uint32(a.GetMode()) & 0o777, owner: who, times: timesOf(a.GetTimestamp())}
 	if !a.GetMakeParents() {
+		// That something other than a directory is there is no error either: the
+		// next step that needs the directory will say so.
 		switch _, exists, err := p.stat(); {
 		case err != nil || exists:
 			p.close()
@@ -73,6 +75,7 @@ func mkfile(t *tree, a *pb.FileActionMkFile, who *owner) error {
 	}
 	defer at.close()
 	flags := unix.O_CREAT | unix.O_EXCL
+	// Looking before opening is no race: nobody else writes to this layer.
 	switch st, err := at.dir.lstat(name); {
 	case err == nil && !isRegular(&st):
 		// Attack: a device node in an image. Writing to it would write to the
@@ -168,6 +171,7 @@ func remove(t *tree, a *pb.FileActionRm) error {
 	return nil
 }
 
+// removePath removes one path and all below it.
 func removePath(t *tree, p string, allowNotFound bool) error {
 	// Attack: "..", to remove what is outside. The path is cleaned below "/".
 	p = path.Join("/", p)
@@ -180,6 +184,7 @@ func removePath(t *tree, p string, allowNotFound bool) error {
 		return err
 	}
 	defer at.close()
+	// The directory may be a link's target, the name itself is never followed.
 	if len(at.rest) == 0 {
 		_, err = at.dir.lstat(base)
 	} else {

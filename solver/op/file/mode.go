@@ -73,6 +73,7 @@ func parseClause(clause string) (modeSet, error) {
 			who |= setuid | setgid | 0o777
 		}
 	}
+	// Nobody named means everybody; there is no umask here.
 	if nobody {
 		who = setuid | setgid | 0o777
 	}
@@ -124,6 +125,7 @@ func (c *modeChange) letter(l byte) bool {
 func (s modeSet) apply(old uint32, dir bool) uint32 {
 	mode := old & permBits
 	for _, c := range s {
+		// "X" looks at the mode before any change, copies at the mode so far.
 		bits := c.bits
 		if c.search && (dir || old&searchAll != 0 || c.op == '-') {
 			bits |= searchAll

@@ -43,6 +43,8 @@ var _ solver.Op = (*Op)(nil)
 // is not there is refused as InvalidArgument.
 func New(cfg Config, op *pb.FileOp, inputs int, name string) (*Op, error) {
 	o := &Op{cfg: cfg, op: op, inputs: inputs, uses: make([]int, len(op.GetActions())), name: name}
+	// Outputs may come in any order but leave no gap: the graph asks for them by
+	// number.
 	outputs := map[int64]bool{}
 	for i, a := range op.GetActions() {
 		if err := o.check(i, a); err != nil {
@@ -80,6 +82,7 @@ func (o *Op) check(i int, a *pb.FileAction) error {
 	if kindOf(a) == nil {
 		return errors.New("unknown kind: the client may need a newer build server")
 	}
+	// A mode that nobody can read should fail before anything runs.
 	if c := a.GetCopy(); c != nil && c.GetModeStr() != "" {
 		if _, err := parseMode(c.GetModeStr()); err != nil {
 			return err
@@ -139,6 +142,8 @@ func (o *Op) countUses() {
 			o.uses[i]++
 		}
 	}
+	// Backwards: who wants an action comes after it, so its count is final when
+	// it is looked at.
 	for i := len(o.op.GetActions()) - 1; i >= 0; i-- {
 		a := o.op.GetActions()[i]
 		if a.GetOutput() != none {
@@ -170,6 +175,8 @@ func (o *Op) Run(ctx context.Context, _ solver.Env, inputs []solver.Result) ([]s
 			return nil, err
 		}
 	}
+	// What the first attempt wrote is thrown away if it did not work out; that
+	// is rare and costs no more than the links made so far.
 	if o.worthLinking() {
 		out, err := o.attempt(ctx, refs, true)
 		if !errors.Is(err, errNotSimple) {
@@ -186,6 +193,7 @@ func (o *Op) worthLinking() bool {
 	}
 	for i, a := range o.op.GetActions() {
 		c := a.GetCopy()
+		// A new date needs a new file.
 		if o.uses[i] > 0 && c != nil && a.GetSecondaryInput() != none && c.GetTimestamp() == -1 {
 			return true
 		}

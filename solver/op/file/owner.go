@@ -69,6 +69,7 @@ func userFile(ctx context.Context, name *pb.NamedUserOpt, input func(int64) (*re
 	}
 	data, err := r.ReadFile(ctx, file, 0, maxUserFile+1)
 	switch {
+	// ENOTDIR: /etc is a file.
 	case errdefs.IsNotFound(err) || errors.Is(err, unix.ENOTDIR):
 		return nil, nil
 	case err != nil:

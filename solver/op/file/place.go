@@ -25,8 +25,11 @@ type place struct {
 	rest []string
 }
 
+// close closes the directories that the place opened.
 func (p place) close() { closeUpTo(p.dir, p.dir.tree.root) }
 
+// path is the path of the place without links, whether something is there or
+// not.
 func (p place) path() string {
 	return path.Join(append([]string{p.dir.path}, p.rest...)...)
 }
@@ -77,6 +80,7 @@ type walk struct {
 	links   int
 }
 
+// step takes one component.
 func (w *walk) step(part string, follow bool) error {
 	switch {
 	case part == "" || part == ".":
@@ -85,9 +89,12 @@ func (w *walk) step(part string, follow bool) error {
 		w.back()
 		return nil
 	case len(w.missing) > 0:
+		// Below what is not there: a later step may make it.
 		w.missing = append(w.missing, part)
 		return nil
 	}
+	// Look first and open after: opening tells links, pipes and devices apart
+	// only by having done it.
 	st, err := w.at.lstat(part)
 	switch {
 	case errors.Is(err, unix.ENOENT):
@@ -149,6 +156,7 @@ func (w *walk) link(name string) error {
 // caller closes what is returned, or, after an error, nothing.
 func makeAll(p place, how newDir) (place, error) {
 	for i, name := range p.rest {
+		// Only the first one can be there, and then it is no directory.
 		if i == 0 {
 			if _, err := p.dir.lstat(name); err == nil {
 				err := p.dir.fault("mkdir", name, unix.ENOTDIR)

@@ -40,14 +40,17 @@ type segment struct {
 func (o *Op) attempt(ctx context.Context, inputs []*ref.Ref, layered bool) (out []solver.Result, err error) {
 	r := &run{op: o, inputs: inputs, layered: layered, results: make([]result, len(o.op.GetActions()))}
 	defer func() { err = errors.Join(err, r.close(context.WithoutCancel(ctx))) }()
+	// An action refers to earlier ones only, so their order is one in which
+	// everything is there when it is wanted.
 	for i, a := range o.op.GetActions() {
 		if o.uses[i] == 0 {
-			continue
+			continue // leads to no output: it must not even fail
 		}
 		if err := r.action(ctx, i, a); err != nil {
 			return nil, err
 		}
 	}
+	// The caller gets holds of its own: close gives up those of the run.
 	out = make([]solver.Result, o.outputs)
 	for i, a := range o.op.GetActions() {
 		if a.GetOutput() != none {
@@ -88,7 +91,7 @@ func (r *run) action(ctx context.Context, i int, a *pb.FileAction) error {
 	if err != nil {
 		return err
 	}
-	r.results[i].segment = s
+	r.results[i].segment = s // from here on close drops it
 	if err := r.perform(ctx, s, a); err != nil {
 		return err
 	}
@@ -116,6 +119,7 @@ func (r *run) continued(i int) bool {
 
 // segment returns the layer that an action with this input writes to.
 func (r *run) segment(ctx context.Context, input int64) (*segment, error) {
+	// The result of the action before is still open if nobody else wants it.
 	if i := input - int64(len(r.inputs)); i >= 0 && r.results[i].segment != nil {
 		s := r.results[i].segment
 		r.results[i].segment = nil
@@ -146,8 +150,11 @@ func (s *segment) open(ctx context.Context, layered bool) error {
 	var err error
 	switch {
 	case !ok:
+		// Mounted: also where the snapshotter does not tell its directories.
 		upper, s.release, err = s.active.Dir(ctx)
 	case s.parent != nil:
+		// The layer must not be mounted while it is written to; what is below it
+		// may.
 		lower, s.release, err = s.parent.Dir(ctx)
 	}
 	if err != nil {
@@ -156,11 +163,13 @@ func (s *segment) open(ctx context.Context, layered bool) error {
 	if s.tree, err = openTree(upper, lower, ok); err != nil {
 		return err
 	}
+	// A file of the layers below must not get a second name in this one.
 	s.tree.used.below = layerDirs(ctx, s.parent)
 	return nil
 }
 
-// leave closes the tree.
+// leave closes the tree and lets go of its mount: a layer that is mounted
+// cannot be committed. It is safe to call more than once.
 func (s *segment) leave() error {
 	if s.tree != nil {
 		s.tree.close()
@@ -174,6 +183,7 @@ func (s *segment) leave() error {
 	return release()
 }
 
+// commit ends the segment as a file system, or drops it if that fails.
 func (s *segment) commit(ctx context.Context) (*ref.Ref, error) {
 	if err := s.leave(); err != nil {
 		return nil, errors.Join(err, s.discard(context.WithoutCancel(ctx)))
@@ -185,6 +195,7 @@ func (s *segment) commit(ctx context.Context) (*ref.Ref, error) {
 	return out, nil
 }
 
+// discard ends the segment and removes what it wrote.
 func (s *segment) discard(ctx context.Context) error {
 	return errors.Join(s.leave(), s.active.Discard(ctx))
 }
@@ -222,6 +233,8 @@ func (r *run) copy(ctx context.Context, s *segment, a *pb.FileAction, who *owner
 		}
 		defer func() { err = errors.Join(err, release()) }()
 	}
+	// Nothing is ever written through this tree: Ref.Dir may be the layer's own
+	// directory, which other builds use at the same time.
 	from, err := openTree(dir, "", false)
 	if err != nil {
 		return err

@@ -39,6 +39,9 @@ func (u *usedInodes) scan() bool {
 	return true
 }
 
+// scanDir notes the files of one directory and of those below it. A type the
+// file system does not tell ends the scan: asking for each file would take
+// longer than copying.
 func (u *usedInodes) scanDir(fd int, dev uint64, buf []byte) bool {
 	var dirs []string
 	for {
@@ -69,6 +72,7 @@ func (u *usedInodes) scanDir(fd int, dev uint64, buf []byte) bool {
 			return false
 		}
 	}
+	// After the directory was read: the buffer is shared by all.
 	for _, name := range dirs {
 		sub, err := unix.Openat(fd, name, dirFlags, 0)
 		if err != nil {

@@ -56,6 +56,8 @@ func openTree(upper, lower string, layered bool) (*tree, error) {
 	return t, nil
 }
 
+// close closes the root. Other directories belong to the places that opened
+// them.
 func (t *tree) close() { t.root.close() }
 
 // dir is an open directory of a tree. Directories on the way to it stay open as
@@ -73,6 +75,7 @@ type dir struct {
 	made bool
 }
 
+// close closes the handles of d alone. It is safe to call more than once.
 func (d *dir) close() {
 	for _, fd := range []*int{&d.up, &d.low} {
 		if *fd != nothing {
@@ -137,6 +140,7 @@ func (d *dir) find(name string) (st unix.Stat_t, fd int, err error) {
 	if err := checkName(name); err != nil {
 		return st, nothing, err
 	}
+	// What is in the layer hides what is below, whatever its kind.
 	for _, fd := range []int{d.up, d.low} {
 		if fd == nothing {
 			continue
@@ -267,6 +271,7 @@ func copyUpInfo(from, to int) error {
 	if err := unix.Fstat(from, &st); err != nil {
 		return err
 	}
+	// The owner first: a new owner clears set-id bits.
 	if err := unix.Fchown(to, int(st.Uid), int(st.Gid)); err != nil {
 		return err
 	}
@@ -315,7 +320,7 @@ func (d *dir) makeRoom(name string) error {
 	case isDir(&st):
 		return fmt.Errorf("cannot replace to directory %s with file", d.below(name))
 	case fd == d.low:
-		return nil
+		return nil // hidden as soon as the layer has the name
 	}
 	if err := unix.Unlinkat(fd, name, 0); err != nil {
 		return d.fault("remove", name, err)
@@ -334,8 +339,9 @@ func (d *dir) remove(name string) error {
 		return errNotSimple
 	}
 	if d.up == nothing {
-		return nil
+		return nil // not copied up, so there is nothing in it
 	}
+	// Most things are files; a directory says so.
 	err := unix.Unlinkat(d.up, name, 0)
 	if err == nil || errors.Is(err, unix.ENOENT) {
 		return nil
@@ -363,6 +369,7 @@ func (d *dir) remove(name string) error {
 	return nil
 }
 
+// Kinds of files.
 func isDir(st *unix.Stat_t) bool     { return st.Mode&unix.S_IFMT == unix.S_IFDIR }
 func isRegular(st *unix.Stat_t) bool { return st.Mode&unix.S_IFMT == unix.S_IFREG }
 func isSymlink(st *unix.Stat_t) bool { return st.Mode&unix.S_IFMT == unix.S_IFLNK }

@@ -27,6 +27,7 @@ func (c *copying) unpack(ctx context.Context, source string) (bool, error) {
 		return false, err
 	}
 	defer f.Close()
+	// The name says nothing: what begins like an archive is one.
 	if !isArchive(f) {
 		return false, nil
 	}
@@ -72,10 +73,13 @@ func isArchive(f io.Reader) bool {
 		return false
 	}
 	defer r.Close()
+	// An archive without a single entry counts as any other file.
 	_, err = tar.NewReader(r).Next()
 	return err == nil
 }
 
+// extract unpacks into a directory. Package apply keeps hostile entries in it:
+// it is handed the directory itself, not a path.
 func extract(ctx context.Context, f io.Reader, to *dir, who *owner) error {
 	r, err := compress.NewReader(f, compress.Limits{})
 	if err != nil {
