@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kilnbuild/kiln/plugin/config"
+	"github.com/kilnbuild/kiln/snapshotter"
 	"github.com/kilnbuild/kiln/solver/build"
 	"github.com/kilnbuild/kiln/solver/cache"
 	"github.com/kilnbuild/kiln/solver/control"
@@ -201,6 +202,7 @@ func (b *Builder) newOps(ctx context.Context, opt Options, sources *source.Regis
 	}
 	runner, err := runc.New(ctx, runc.Config{
 		Root: filepath.Join(b.host.Root, "executor"), Runtime: w.Binary, DNS: dns, CgroupParent: w.DefaultCgroupParent,
+		Mount: snapshotter.Mount,
 	})
 	if err != nil {
 		return nil, err

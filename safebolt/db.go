@@ -213,6 +213,18 @@ func (d *DB) Update(fn func(*bolt.Tx) error) error {
 	return nil
 }
 
+// Exclude runs fn in a write transaction that is rolled back whatever fn returns: no other writer runs meanwhile, and
+// nothing is written. fn must not call Update or Sync.
+func (d *DB) Exclude(fn func(*bolt.Tx) error) error {
+	d.write.Lock()
+	defer d.write.Unlock()
+	tx, err := d.bolt.Begin(true)
+	if err != nil {
+		return err
+	}
+	return errors.Join(fn(tx), tx.Rollback())
+}
+
 // awaitRoom holds a writer back while the file has grown too far since the pin. The caller holds write.
 func (d *DB) awaitRoom() error {
 	for d.size-d.pinned > d.opts.MaxGrowth {

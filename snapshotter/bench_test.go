@@ -85,9 +85,9 @@ func BenchmarkPrepare(b *testing.B) {
 }
 
 func benchLayers(b *testing.B, s *Snapshotter, depth int) (top string) {
-	sync := s.store.db.NoSync
-	s.store.db.NoSync = true
-	defer func() { s.store.db.NoSync = sync }()
+	eager := s.store.eager
+	s.store.eager = false
+	defer func() { s.store.eager = eager }()
 	for i := range depth {
 		name := fmt.Sprint("n", i)
 		if _, err := s.Prepare(b.Context(), "k", top); err != nil {
@@ -152,7 +152,7 @@ func BenchmarkOpen(b *testing.B) {
 			}
 			s.Close()
 			for b.Loop() {
-				s, err := New(root, Config{})
+				s, err := New(b.Context(), root, Config{})
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -11,7 +11,8 @@ import (
 
 // Commit turns the active snapshot key into the committed snapshot name. When
 // it returns nil, layer and record are durable: the files first, so that no
-// crash leaves a name for less than the whole layer. Labels are replaced by
+// crash leaves a name for less than the whole layer. With Config.DeferSync they
+// are durable after the next Sync. Labels are replaced by
 // those of opts. WithParent puts a snapshot that has no parent on top of one.
 //
 // AlreadyExists: name is in use. NotFound: no such key. FailedPrecondition: key
@@ -35,13 +36,16 @@ func (s *Snapshotter) Commit(ctx context.Context, name, key string, opts ...snap
 	if err != nil {
 		return fmt.Errorf("commit snapshot %q: %w", key, err)
 	}
-	if !s.config.NoSyncOnCommit {
+	switch {
+	case s.config.DeferSync:
+		s.disk.put()
+	case !s.config.NoSyncOnCommit:
 		if err := s.disk.sync(id); err != nil {
 			return fmt.Errorf("commit snapshot %q: %w", key, err)
 		}
 	}
 	adopted := false // by the database, out of memory
-	err = s.store.update(func(tx *storeTx) error {
+	err = s.store.update(ctx, func(tx *storeTx) error {
 		r, err := tx.get(key)
 		if err == nil {
 			err = checkSettled(key, &r)

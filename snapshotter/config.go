@@ -20,6 +20,12 @@ type Config struct {
 	// the snapshotter itself, so "index=on" wins over the default "index=off".
 	MountOptions []string
 
+	// DeferSync leaves the flushes of Commit and of the database to Sync. The
+	// death of the process is as harmless as without; a power failure goes back
+	// to what Sync last confirmed, where every name still stands for a whole
+	// layer. For a caller that calls Sync before it makes names durable itself.
+	DeferSync bool
+
 	// NoSyncOnCommit leaves it to the kernel when the files of a committed
 	// layer reach the disk. Commit is then faster, survives the death of the
 	// process, and after a power failure may name a layer with empty files.
@@ -27,9 +33,8 @@ type Config struct {
 	NoSyncOnCommit bool
 
 	// NoMetadataSync skips the flush at the end of metadata transactions. The
-	// death of the process is harmless, but a power failure can leave a
-	// database that does not open again. For state that is thrown away at
-	// boot, and for tests.
+	// death of the process is harmless, a power failure can leave names without
+	// their layers. For state that is thrown away at boot, and for tests.
 	NoMetadataSync bool
 
 	// RemapIDs passes the uidmapping and gidmapping labels of a snapshot on as
@@ -44,6 +49,15 @@ type Config struct {
 
 	// Now is the clock of Created and Updated; nil is time.Now.
 	Now func() time.Time
+}
+
+// syncInterval is safebolt's: who defers says when, who does not has nothing
+// left to sync.
+func (c *Config) syncInterval() time.Duration {
+	if c.DeferSync {
+		return 0
+	}
+	return -1
 }
 
 // validate refuses what would only fail later, at mount time.

@@ -61,8 +61,8 @@ func (w *crashWorker) work(root string) (err error) {
 	ctx := context.Background()
 	// Half of the runs leave the flushes out, which makes the window between
 	// two calls, rather than the disk, the likely place to die.
-	cfg := Config{NoSyncOnCommit: w.rng.IntN(2) == 0, NoMetadataSync: w.rng.IntN(2) == 0}
-	if w.s, err = New(root, cfg); err != nil {
+	cfg := Config{NoSyncOnCommit: w.rng.IntN(2) == 0, NoMetadataSync: w.rng.IntN(2) == 0, DeferSync: w.rng.IntN(2) == 0}
+	if w.s, err = New(ctx, root, cfg); err != nil {
 		return err
 	}
 	if err := w.s.Walk(ctx, func(_ context.Context, i snapshots.Info) error {
@@ -193,7 +193,7 @@ func TestSurvivesKill(t *testing.T) {
 	for run := range 20 {
 		killOnce(t, root, run, promised)
 		start := time.Now()
-		s, err := New(root, quick)
+		s, err := New(t.Context(), root, quick)
 		if err != nil {
 			t.Fatalf("run %d: open after kill: %v", run, err)
 		}

@@ -45,11 +45,12 @@ func (s *Snapshotter) create(ctx context.Context, kind snapshots.Kind, key, pare
 	p.record.Updated = p.record.Created
 	p.record.setLabels(base.Labels)
 	p.record.volatile = base.Labels[labelVolatile] != ""
-	transact := s.store.update
+	place := func(tx *storeTx) error { return s.place(tx, key, spans, &p) }
 	if p.record.volatile {
-		transact = s.store.exclude
+		err = s.store.exclude(place)
+	} else {
+		err = s.store.update(ctx, place)
 	}
-	err = transact(func(tx *storeTx) error { return s.place(tx, key, spans, &p) })
 	if err != nil {
 		// The number is never given out again by this process, so nobody else
 		// can own these directories. A failed transaction may also have left

@@ -27,6 +27,10 @@ type disk struct {
 	// suspect is the highest snapshot number that may have lost data; highest
 	// is the highest seen. Numbers grow with time.
 	suspect, highest uint64
+	// pending says that layers were put whose flush was left to flush, refused
+	// that one failed: it may concern any of them, and nobody knows which.
+	pending atomic.Bool
+	refused error
 
 	syncfs func(fd int) error // replaced by the test of failures
 }
@@ -59,5 +63,26 @@ func (d *disk) sync(id uint64) error {
 	if id <= d.suspect {
 		return fmt.Errorf("the disk failed while the layer was written, build it again: %w", errdefs.ErrDataLoss)
 	}
+	return nil
+}
+
+// put notes, before the layer is named, that the next flush has to write it.
+func (d *disk) put() { d.pending.Store(true) }
+
+// flush returns once every layer that was put before the call is on disk. It
+// never succeeds again after it has failed.
+func (d *disk) flush() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.refused != nil || !d.pending.Swap(false) {
+		return d.refused
+	}
+	covers := d.waiting.Load()
+	if err := d.syncfs(int(d.root.Fd())); err != nil {
+		d.suspect = d.highest
+		d.refused = fmt.Errorf("write layers to disk: %w: %w", err, errdefs.ErrDataLoss)
+		return d.refused
+	}
+	d.served = max(d.served, covers)
 	return nil
 }

@@ -256,7 +256,7 @@ func TestConcurrent(t *testing.T) {
 func TestSecondProcessIsRefused(t *testing.T) {
 	root := t.TempDir()
 	open(t, root, quick)
-	if _, err := New(root, quick); err == nil {
+	if _, err := New(t.Context(), root, quick); err == nil {
 		t.Error("two snapshotters on one root")
 	}
 }

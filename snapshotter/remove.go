@@ -22,7 +22,8 @@ const cleanupBatch = 256
 // space. NotFound: no such snapshot. FailedPrecondition: others are on top.
 func (s *Snapshotter) Remove(ctx context.Context, key string) error {
 	var id uint64
-	err := s.store.change(key, func(tx *storeTx) error {
+	lasting := false
+	err := s.store.change(ctx, key, func(tx *storeTx) error {
 		r, err := tx.get(key)
 		if err == nil {
 			err = checkSettled(key, &r)
@@ -33,13 +34,20 @@ func (s *Snapshotter) Remove(ctx context.Context, key string) error {
 		if tx.hasChildren(r.ID) {
 			return fmt.Errorf("snapshot %q is used by others: %w", key, errdefs.ErrFailedPrecondition)
 		}
-		id = r.ID
+		id, lasting = r.ID, !r.volatile
 		return tx.remove(key, &r)
 	})
 	if err != nil {
 		return fmt.Errorf("remove snapshot: %w", err)
 	}
-	if err := s.layout.discardAll(id); err != nil {
+	if lasting {
+		// A power failure must not bring back a name whose files are gone.
+		err = s.store.settled(ctx)
+	}
+	if err == nil {
+		err = s.layout.discardAll(id)
+	}
+	if err != nil {
 		// The name is gone, which is what was asked for.
 		log.G(ctx).WithError(err).Warn("leave directory of removed snapshot to cleanup")
 		s.rescan.Store(true)
@@ -145,6 +153,9 @@ func removeTree(ctx context.Context, path string) error {
 
 // discardOrphans moves everything without metadata into the trash.
 func (s *Snapshotter) discardOrphans(ctx context.Context) error {
+	if err := s.store.settled(ctx); err != nil {
+		return fmt.Errorf("look for orphans: %w", err)
+	}
 	for _, name := range []string{fsName, workName, indexName} {
 		dir := filepath.Join(s.layout.root, name)
 		err := eachBatch(ctx, dir, func(names []string) error {

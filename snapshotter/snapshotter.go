@@ -19,6 +19,9 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/continuity/fs"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
+
+	"github.com/kilnbuild/kiln/safebolt"
 )
 
 // MaxLayers is the longest stack of lower directories overlay mounts. A
@@ -55,7 +58,7 @@ var (
 // at a time may have a root open; a second one gets an error after 2 seconds.
 // The work done does not depend on how many snapshots there are, nor on how
 // the previous process ended: what it left behind is the first Cleanup's work.
-func New(root string, cfg Config) (*Snapshotter, error) {
+func New(ctx context.Context, root string, cfg Config) (*Snapshotter, error) {
 	root, err := filepath.Abs(root)
 	if err != nil {
 		return nil, fmt.Errorf("resolve snapshot root: %w", err)
@@ -78,13 +81,19 @@ func New(root string, cfg Config) (*Snapshotter, error) {
 			return nil, fmt.Errorf("file system of %s has no d_type, which overlay needs (for xfs: mkfs with ftype=1): %w", root, errdefs.ErrFailedPrecondition)
 		}
 	}
-	st, err := openStore(l.db(), cfg.NoMetadataSync)
+	d, err := openDisk(root)
 	if err != nil {
 		return nil, err
 	}
-	d, err := openDisk(root)
+	st, err := openStore(ctx, l.db(), &cfg, safebolt.Options{
+		// Layers are durable before their names in any case, see Commit; put
+		// says which have been left to this.
+		Flush:    func(context.Context) error { return d.flush() },
+		Interval: cfg.syncInterval(),
+		OnError:  func(err error) { log.G(ctx).WithError(err).Error("snapshots could not be synced") },
+	})
 	if err != nil {
-		return nil, errors.Join(err, st.close())
+		return nil, errors.Join(err, d.close())
 	}
 	s := &Snapshotter{config: cfg, options: cfg.overlayOptions(), layout: l, store: st, disk: d}
 	s.rescan.Store(true)
@@ -101,6 +110,19 @@ func exists(path string) bool {
 func (s *Snapshotter) Close() error {
 	s.closing.Do(func() { s.closed = errors.Join(s.store.close(), s.disk.close()) })
 	return s.closed
+}
+
+// Sync returns when every change that was made before the call is durable,
+// layers included. Without Config.DeferSync that is so anyway. It fails with
+// DataLoss, for good, when the disk has refused a layer.
+func (s *Snapshotter) Sync(ctx context.Context) error {
+	if s.config.NoMetadataSync && !s.config.DeferSync {
+		return nil
+	}
+	if err := s.store.db.Sync(ctx); err != nil {
+		return fmt.Errorf("sync snapshots: %w", err)
+	}
+	return nil
 }
 
 // Stat returns what is known about a snapshot; NotFound if there is none.
@@ -124,9 +146,9 @@ func (s *Snapshotter) record(key string) (r record, err error) {
 // Update changes labels, the only mutable property: those named by fieldpaths
 // ("labels" or "labels.NAME"), or all of them when there are none. An empty
 // value removes a label. Other paths fail with InvalidArgument.
-func (s *Snapshotter) Update(_ context.Context, info snapshots.Info, fieldpaths ...string) (snapshots.Info, error) {
+func (s *Snapshotter) Update(ctx context.Context, info snapshots.Info, fieldpaths ...string) (snapshots.Info, error) {
 	var updated record
-	err := s.store.change(info.Name, func(tx *storeTx) error {
+	err := s.store.change(ctx, info.Name, func(tx *storeTx) error {
 		r, err := tx.get(info.Name)
 		if err == nil {
 			err = checkSettled(info.Name, &r)

@@ -22,8 +22,8 @@ import (
 func TestConformance(t *testing.T) {
 	// The suite expects of a snapshotter with this name what overlay does: a
 	// directory of a lower layer can not be renamed.
-	testsuite.SnapshotterSuite(t, "overlayfs", func(_ context.Context, root string) (snapshots.Snapshotter, func() error, error) {
-		s, err := New(root, Config{NoSyncOnCommit: true, NoMetadataSync: true})
+	testsuite.SnapshotterSuite(t, "overlayfs", func(ctx context.Context, root string) (snapshots.Snapshotter, func() error, error) {
+		s, err := New(ctx, root, Config{NoSyncOnCommit: true, NoMetadataSync: true})
 		if err != nil {
 			return nil, nil, err
 		}
@@ -36,7 +36,7 @@ var quick = Config{NoSyncOnCommit: true, NoMetadataSync: true}
 
 func open(t testing.TB, root string, cfg Config) *Snapshotter {
 	t.Helper()
-	s, err := New(root, cfg)
+	s, err := New(t.Context(), root, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func TestConfigRefusesWhatCanNotBeMounted(t *testing.T) {
 		{t.TempDir(), []string{"a,b"}},
 		{t.TempDir(), []string{""}},
 	} {
-		if _, err := New(c.root, Config{MountOptions: c.options}); !errdefs.IsInvalidArgument(err) {
+		if _, err := New(t.Context(), c.root, Config{MountOptions: c.options}); !errdefs.IsInvalidArgument(err) {
 			t.Errorf("root %s, options %q: %v", c.root, c.options, err)
 		}
 	}

@@ -1,6 +1,7 @@
 package snapshotter
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"github.com/containerd/errdefs"
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+
+	"github.com/kilnbuild/kiln/safebolt"
 )
 
 // Buckets, all inside the format's own top bucket.
@@ -30,7 +33,10 @@ const maxKey = 16 << 10
 // keys, knows more than one parent, and keeps the flattened stack of every
 // snapshot, so that preparing the 450th layer reads one record and not 450.
 type store struct {
-	db *bolt.DB
+	db *safebolt.DB
+	// eager transactions are durable when they are acknowledged; of relaxed
+	// ones nobody wants to know when they are.
+	eager, relaxed bool
 	// lastID is the highest number this process gave out. A transaction that
 	// fails takes its number back in the database; reusing it while the
 	// failed call still removes its directory would lose a layer. Written
@@ -39,29 +45,25 @@ type store struct {
 	volatiles *volatiles
 }
 
-func openStore(path string, noSync bool) (*store, error) {
-	db, err := bolt.Open(path, 0o600, &bolt.Options{
-		// Another daemon on the same root is an error to report, not to wait
-		// for; a moment is allowed for the predecessor to die.
-		Timeout:      2 * time.Second,
-		NoSync:       noSync,
-		NoStatistics: true,
-		FreelistType: bolt.FreelistMapType,
-		// Room to grow without remapping, which would wait for readers.
-		InitialMmapSize: 4 << 20,
-	})
+// openStore opens or creates the database. flush makes layers durable before
+// the database says that they are.
+func openStore(ctx context.Context, path string, cfg *Config, opts safebolt.Options) (*store, error) {
+	// Another daemon on the same root is an error to report, not to wait for; a
+	// moment is allowed for the predecessor to die.
+	opts.LockTimeout = 2 * time.Second
+	db, err := safebolt.Open(ctx, path, opts)
 	if err != nil {
 		return nil, fmt.Errorf("open snapshot database %s: %w", path, err)
 	}
-	s := &store{db: db, volatiles: newVolatiles()}
-	if err := s.init(); err != nil {
+	s := &store{db: db, eager: !cfg.DeferSync && !cfg.NoMetadataSync, relaxed: cfg.NoMetadataSync && !cfg.DeferSync, volatiles: newVolatiles()}
+	if err := s.init(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return s, nil
 }
 
 // init creates the buckets of a new database, and only then writes.
-func (s *store) init() error {
+func (s *store) init(ctx context.Context) error {
 	fresh := false
 	err := s.db.View(func(tx *bolt.Tx) error {
 		fresh = tx.Bucket(bucketFormat) == nil
@@ -70,7 +72,7 @@ func (s *store) init() error {
 	if err != nil || !fresh {
 		return err
 	}
-	return s.db.Update(func(tx *bolt.Tx) error {
+	err = s.db.Update(func(tx *bolt.Tx) error {
 		top, err := tx.CreateBucketIfNotExists(bucketFormat)
 		if err != nil {
 			return err
@@ -82,6 +84,10 @@ func (s *store) init() error {
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return s.settled(ctx)
 }
 
 func (s *store) close() error { return s.db.Close() }
@@ -92,27 +98,37 @@ func (s *store) view(fn func(*storeTx) error) error {
 }
 
 // update runs fn in the write transaction, of which there is one at a time.
-func (s *store) update(fn func(*storeTx) error) error {
-	return closedError(s.db.Update(func(tx *bolt.Tx) error { return fn(s.newTx(tx, true)) }))
+func (s *store) update(ctx context.Context, fn func(*storeTx) error) error {
+	err := s.db.Update(func(tx *bolt.Tx) error { return fn(s.newTx(tx, true)) })
+	if err == nil && s.eager {
+		// Not to be interrupted: the change has been made.
+		err = s.db.Sync(context.WithoutCancel(ctx))
+	}
+	return closedError(err)
+}
+
+// settled returns when no power failure brings back what an earlier transaction
+// took away.
+func (s *store) settled(ctx context.Context) error {
+	if s.relaxed {
+		return nil
+	}
+	return closedError(s.db.Sync(ctx))
 }
 
 // exclude runs fn while no other write transaction is open, and writes nothing
 // to the database. Volatile records are changed in it.
 func (s *store) exclude(fn func(*storeTx) error) error {
-	tx, err := s.db.Begin(true)
-	if err != nil {
-		return closedError(err)
-	}
-	return errors.Join(fn(s.newTx(tx, false)), tx.Rollback())
+	return closedError(s.db.Exclude(func(tx *bolt.Tx) error { return fn(s.newTx(tx, false)) }))
 }
 
 // change is update for a key in the database, exclude for a volatile one. If
 // it changes from one to the other in this instant, fn's writes fail.
-func (s *store) change(key string, fn func(*storeTx) error) error {
+func (s *store) change(ctx context.Context, key string, fn func(*storeTx) error) error {
 	if _, ok := s.volatiles.get(key); ok {
 		return s.exclude(fn)
 	}
-	return s.update(fn)
+	return s.update(ctx, fn)
 }
 
 // adopt begins the commit of a volatile snapshot by writing to the database

@@ -16,7 +16,8 @@
 //
 // Metadata transactions are not synced one by one. Three rules keep a power loss harmless:
 //
-//   - Backends make a blob or a committed snapshot durable before its name is written, so a safe point never names
+//   - A blob is durable before its name is written. Snapshots are flushed, and take a safe point of their own, after the
+//     state that becomes the metadata's safe point is fixed and before it is one. Either way a safe point never names
 //     less than a whole thing.
 //   - A backend destroys a file only after a safe point that no longer names it (the barrier).
 //   - After going back to a safe point the sequence numbers in backend names are advanced, so that files the metadata

@@ -99,7 +99,9 @@ func (h *Host) open(ctx context.Context, cfg *Config) error {
 	if err != nil {
 		return fmt.Errorf("open content store: %w", err)
 	}
-	backend, err := snapshotter.New(filepath.Join(cfg.Root, "snapshots"), cfg.Snapshotter)
+	// The safe point of the metadata syncs the backend first: see metadata.go.
+	cfg.Snapshotter.DeferSync = true
+	backend, err := snapshotter.New(ctx, filepath.Join(cfg.Root, "snapshots"), cfg.Snapshotter)
 	if err != nil {
 		return fmt.Errorf("open snapshotter: %w", err)
 	}

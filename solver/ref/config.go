@@ -61,8 +61,10 @@ type Config struct {
 	GC func(ctx context.Context) error
 	// Durable, optional, returns when all that the snapshotter, the content
 	// store and the lease manager have acknowledged will survive a power loss.
-	// It is called before a record becomes visible. Without it they are taken
-	// to be durable when they return.
+	// With it, records survive the death of the process at once, and a power
+	// loss from the next safe point on, before which it is called. Without it
+	// they are taken to be durable when they return, and records are synced
+	// one by one.
 	Durable func(ctx context.Context) error
 	// External, optional, says which of the layers are also used by images
 	// outside the builder. It is called once for each Usage and Prune.

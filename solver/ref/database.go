@@ -2,6 +2,7 @@ package ref
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,8 +12,12 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+	"golang.org/x/sys/unix"
 
 	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
+
+	"github.com/kilnbuild/kiln/safebolt"
 )
 
 // database is refs.db: the only place that knows its layout.
@@ -23,7 +28,14 @@ import (
 //	sizes    id                -> bytes of the snapshot's own layer
 //	mutables key               -> id
 type database struct {
-	bolt *bolt.DB
+	bolt boltDB
+}
+
+// boltDB is a bolt database, synced with every transaction, or at safe points.
+type boltDB interface {
+	View(fn func(*bolt.Tx) error) error
+	Update(fn func(*bolt.Tx) error) error
+	Close() error
 }
 
 var (
@@ -36,16 +48,23 @@ var (
 
 // openDatabase opens refs.db in dir. A file that is not a database any more is
 // set aside: its refs are lost, which costs work, and Sweep finds their leases.
-func openDatabase(dir string) (*database, error) {
+//
+// With durable transactions are not synced one by one: the safe point of the
+// database moves after durable returned, so that it names only what is durable.
+func openDatabase(ctx context.Context, dir string, durable func(context.Context) error) (*database, error) {
 	path := filepath.Join(dir, "refs.db")
-	db, err := openBolt(path)
+	db, err := openBolt(ctx, path, durable)
 	if err != nil && isDamaged(err) {
 		if err := os.Rename(path, path+".damaged"); err != nil {
 			return nil, fmt.Errorf("set damaged refs.db aside: %w", err)
 		}
-		db, err = openBolt(path)
+		// The record of its safe point is worth nothing without it.
+		if err := os.Remove(path + ".safe"); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("set damaged refs.db aside: %w", err)
+		}
+		db, err = openBolt(ctx, path, durable)
 	}
-	if errors.Is(err, berrors.ErrTimeout) {
+	if errors.Is(err, berrors.ErrTimeout) || errors.Is(err, unix.EWOULDBLOCK) {
 		return nil, fmt.Errorf("open %s: in use by another process: %w", path, errdefs.ErrUnavailable)
 	}
 	if err != nil {
@@ -65,15 +84,39 @@ func openDatabase(dir string) (*database, error) {
 	return &database{bolt: db}, nil
 }
 
+// lockTimeout is how long to wait for a predecessor that is shutting down.
+const lockTimeout = 2 * time.Second
+
+// sync returns when all transactions so far are durable.
+func (d *database) sync(ctx context.Context) error {
+	if s, ok := d.bolt.(*safebolt.DB); ok {
+		return s.Sync(ctx)
+	}
+	return nil
+}
+
 // openBolt turns bolt's panics on damaged files into errors. The free list is
 // kept on disk, so that opening does not read the whole file.
-func openBolt(path string) (db *bolt.DB, err error) {
+func openBolt(ctx context.Context, path string, durable func(context.Context) error) (db boltDB, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: %v", berrors.ErrInvalid, p)
 		}
 	}()
-	return bolt.Open(path, 0o600, &bolt.Options{Timeout: 2 * time.Second, FreelistType: bolt.FreelistMapType})
+	if durable != nil {
+		safe, err := safebolt.Open(ctx, path, safebolt.Options{Flush: durable, LockTimeout: lockTimeout, OnError: func(err error) {
+			log.G(ctx).WithError(err).Error("refs could not be synced")
+		}})
+		if err != nil {
+			return nil, err
+		}
+		return safe, nil
+	}
+	plain, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: lockTimeout, FreelistType: bolt.FreelistMapType})
+	if err != nil {
+		return nil, err
+	}
+	return plain, nil
 }
 
 func isDamaged(err error) bool {

@@ -1,8 +1,9 @@
 // Package ref gives the results of build steps a life: immutable layered file
 // systems over containerd's snapshots and blobs. It promises that a Ref that
-// can be had is whole; that what was kept survives kill -9 and power loss at
-// any instant; that what nobody holds and nobody kept leaves nothing behind;
-// and that opening a Store takes the same time whatever it contains.
+// can be had is whole; that what was kept survives kill -9 at any instant, and
+// power loss from the next safe point on (package safebolt); that what nobody
+// holds and nobody kept leaves nothing behind; and that opening a Store takes
+// the same time whatever it contains.
 //
 // # Vocabulary
 //

@@ -93,7 +93,7 @@ func newHost(dir string, o hostOptions) (*host, error) {
 	if o.plain {
 		sn, err = overlay.NewSnapshotter(filepath.Join(dir, "snapshots"))
 	} else {
-		own, err = snapshotter.New(filepath.Join(dir, "snapshots"), snapshotter.Config{NoSyncOnCommit: !o.durable, NoMetadataSync: !o.durable})
+		own, err = snapshotter.New(context.Background(), filepath.Join(dir, "snapshots"), snapshotter.Config{NoSyncOnCommit: !o.durable, NoMetadataSync: !o.durable})
 		sn = own
 	}
 	if err != nil {

@@ -77,7 +77,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 			return nil, fmt.Errorf("create ref root: %w", err)
 		}
 	}
-	db, err := openDatabase(root)
+	db, err := openDatabase(ctx, root, durableIn(cfg))
 	if err != nil {
 		return nil, err
 	}
@@ -133,8 +133,10 @@ func (s *Store) OnRemove(fn func(id string)) {
 	s.onRemove = append(s.onRemove, fn)
 }
 
-// Keep makes the ref behind res durable, together with all it is made of. It
-// then lives until Prune removes it, held or not. A nil result is kept as it is.
+// Keep writes the record of the ref behind res, together with those of all it
+// is made of. It then lives until Prune removes it, held or not, and whatever
+// becomes of this process; a power loss it survives after a few seconds, or
+// after Sync. A nil result is kept as it is.
 func (s *Store) Keep(ctx context.Context, res solver.Result) error {
 	r, err := From(res)
 	if err != nil || r == nil {
@@ -147,6 +149,23 @@ func (s *Store) Keep(ctx context.Context, res solver.Result) error {
 		return nil
 	}
 	return s.store(ctx, r.e, true)
+}
+
+// Sync returns when everything that was kept before the call survives a power
+// loss.
+func (s *Store) Sync(ctx context.Context) error {
+	if err := s.db.sync(ctx); err != nil {
+		return fmt.Errorf("sync refs: %w", err)
+	}
+	return nil
+}
+
+// durableIn is Config.Durable in the Store's namespace; nil without.
+func durableIn(cfg Config) func(context.Context) error {
+	if cfg.Durable == nil {
+		return nil
+	}
+	return func(ctx context.Context) error { return cfg.Durable(namespaces.WithNamespace(ctx, cfg.Namespace)) }
 }
 
 // Load returns a hold on the kept ref id, for solver/cache. It is Get.
@@ -174,13 +193,8 @@ func (s *Store) Get(ctx context.Context, id string) (*Ref, error) {
 }
 
 // store writes the records of e and of all that it is made of, in one
-// transaction, after what they name is durable. kept marks e itself as kept.
+// transaction. kept marks e itself as kept.
 func (s *Store) store(ctx context.Context, e *entry, kept bool) error {
-	if s.cfg.Durable != nil {
-		if err := s.cfg.Durable(s.ctx(ctx)); err != nil {
-			return fmt.Errorf("make ref %s durable: %w", e.id, err)
-		}
-	}
 	var written []*entry
 	err := s.db.bolt.Update(func(tx *bolt.Tx) error {
 		s.mu.Lock()

@@ -2,6 +2,8 @@ package ref
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/errdefs"
+	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 )
 
@@ -217,7 +220,7 @@ func TestUsesAreBatched(t *testing.T) {
 	id := r.ID()
 	f.release(r)
 	writes := func() int64 {
-		stats := f.db.bolt.Stats()
+		stats := f.db.bolt.(*bolt.DB).Stats()
 		return stats.TxStats.GetWrite()
 	}
 	before := writes()
@@ -236,4 +239,41 @@ func TestUsesAreBatched(t *testing.T) {
 	if err != nil || len(list) != 1 || list[0].UsageCount != 20 || list[0].LastUsedAt == nil {
 		t.Errorf("usage %+v, %v", list, err)
 	}
+}
+
+// TestKeepingWaitsForNoDisk keeps refs without asking for durability, which
+// comes at the safe point and may fail there.
+func TestKeepingWaitsForNoDisk(t *testing.T) {
+	f := newFixture(t, hostOptions{})
+	broken := errors.New("disk is full")
+	asked, answer := 0, error(nil)
+	f.host.cfg.Durable = func(context.Context) error {
+		asked++
+		return answer
+	}
+	f.reopen()
+	r := f.layer(nil, files{"a": "1"})
+	before := asked
+	f.keep(r)
+	if asked != before {
+		t.Errorf("keeping asked %d times", asked-before)
+	}
+	answer = broken
+	if err := f.Sync(t.Context()); !errors.Is(err, broken) || asked != before+1 {
+		t.Errorf("asked %d times, %v", asked-before, err)
+	}
+	answer = nil
+	for range 2 {
+		if err := f.Sync(t.Context()); err != nil || asked != before+2 {
+			t.Errorf("asked %d times, %v", asked-before, err)
+		}
+	}
+	id := r.ID()
+	f.release(r)
+	f.reopen()
+	again, err := f.Get(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.release(again)
 }

@@ -23,6 +23,8 @@ type bundle struct {
 	// stubs are what the runtime creates in the root and remove takes away.
 	stubs *stubs
 	spec  *specs.Spec
+	// mount mounts containerd mounts, see Config.Mount.
+	mount func(mounts []mount.Mount, target string) error
 	// undo is called in reverse.
 	undo []func() error
 }
@@ -43,7 +45,7 @@ func (b *bundle) remove() error {
 
 // prepare makes a container's bundle.
 func (e *Executor) prepare(ctx context.Context, id string, c *executor.Container) (b *bundle, err error) {
-	b = &bundle{id: id, dir: filepath.Join(e.cfg.Root, id)}
+	b = &bundle{id: id, dir: filepath.Join(e.cfg.Root, id), mount: e.cfg.Mount}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.remove())
@@ -89,7 +91,7 @@ func (b *bundle) mountAt(m []mount.Mount, target string, file bool) error {
 	if err != nil {
 		return err
 	}
-	if err := mount.All(m, target); err != nil {
+	if err := b.mount(m, target); err != nil {
 		return errors.Join(err, mount.UnmountAll(target, unix.MNT_DETACH))
 	}
 	b.undo = append(b.undo, func() error { return mount.UnmountAll(target, 0) })

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/errdefs"
 	gorunc "github.com/containerd/go-runc"
 	"golang.org/x/sys/unix"
@@ -30,6 +31,10 @@ type Config struct {
 	DNS DNS
 	// CgroupParent is used where a container names none.
 	CgroupParent string
+	// Mount, optional, mounts on an existing directory or file. The default is
+	// mount.All, which is slow for long chains of layers, and fails for very
+	// long ones.
+	Mount func(mounts []mount.Mount, target string) error
 }
 
 // DNS is the content of resolv.conf; empty fields are taken from the host.
@@ -62,6 +67,9 @@ func New(ctx context.Context, cfg Config) (*Executor, error) {
 	}
 	if err := os.MkdirAll(cfg.Root, 0o711); err != nil {
 		return nil, fmt.Errorf("create executor directory: %w", err)
+	}
+	if cfg.Mount == nil {
+		cfg.Mount = func(mounts []mount.Mount, target string) error { return mount.All(mounts, target) }
 	}
 	e := &Executor{
 		cfg: cfg, isCrun: filepath.Base(path) == "crun", running: map[string]*container{},

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/containerd/containerd/v2/contrib/seccomp"
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -52,7 +51,7 @@ func (e *Executor) newSpec(b *bundle, c *executor.Container, mounts []specs.Moun
 		return nil, err
 	}
 	if !c.Insecure {
-		s.Linux.Seccomp = seccomp.DefaultProfile(s)
+		s.Linux.Seccomp = seccompProfile(s)
 	}
 	for _, u := range c.Ulimits {
 		s.Process.Rlimits = append(s.Process.Rlimits, specs.POSIXRlimit{

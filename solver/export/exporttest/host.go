@@ -65,7 +65,7 @@ func NewHost(t testing.TB) *Host {
 	blobs, err := local.NewStore(filepath.Join(dir, "content"))
 	must(err)
 	h := &Host{t: t}
-	h.Backend, err = snapshotter.New(filepath.Join(dir, "snapshots"), snapshotter.Config{NoSyncOnCommit: true, NoMetadataSync: true})
+	h.Backend, err = snapshotter.New(t.Context(), filepath.Join(dir, "snapshots"), snapshotter.Config{NoSyncOnCommit: true, NoMetadataSync: true})
 	must(err)
 	t.Cleanup(func() { must(h.Backend.Close()) })
 	h.db = metadata.NewDB(meta, blobs, map[string]snapshots.Snapshotter{SnapshotterName: h.Backend})

@@ -66,7 +66,7 @@ func newHost(t testing.TB, cfg registry.Config) *host {
 	must(err)
 	blobs, err := local.NewStore(filepath.Join(dir, "content"))
 	must(err)
-	sn, err := snapshotter.New(filepath.Join(dir, "snapshots"), snapshotter.Config{NoSyncOnCommit: true, NoMetadataSync: true})
+	sn, err := snapshotter.New(context.Background(), filepath.Join(dir, "snapshots"), snapshotter.Config{NoSyncOnCommit: true, NoMetadataSync: true})
 	must(err)
 	h := &host{t: t, db: metadata.NewDB(meta, blobs, map[string]snapshots.Snapshotter{"kiln": sn})}
 	must(h.db.Init(t.Context()))

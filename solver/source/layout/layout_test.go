@@ -143,7 +143,7 @@ func newSource(t *testing.T, m *session.Manager) *Source {
 	blobs, err := local.NewStore(filepath.Join(dir, "content"))
 	must(err)
 	must(os.Mkdir(filepath.Join(dir, "snapshots"), 0o700))
-	sn, err := snapshotter.New(filepath.Join(dir, "snapshots"), snapshotter.Config{NoSyncOnCommit: true, NoMetadataSync: true})
+	sn, err := snapshotter.New(context.Background(), filepath.Join(dir, "snapshots"), snapshotter.Config{NoSyncOnCommit: true, NoMetadataSync: true})
 	must(err)
 	db := metadb.NewDB(meta, blobs, map[string]snapshots.Snapshotter{"kiln": sn})
 	must(db.Init(t.Context()))
