@@ -119,7 +119,10 @@ func (o *Options) target() (string, credentials.TransportCredentials, dialer, er
 		return "", nil, nil, fmt.Errorf("address %q: want unix:///path or tcp://host:port", o.Addr)
 	}
 	if scheme == "unix" {
-		return "unix:" + rest, insecure.NewCredentials(), nil, nil
+		// Not gRPC's own scheme: it takes "#" and "%" of a path for a URL's.
+		return "passthrough:///localhost", insecure.NewCredentials(), func(ctx context.Context, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", rest)
+		}, nil
 	}
 	u, err := url.Parse(o.Addr)
 	if err != nil || u.Host == "" {

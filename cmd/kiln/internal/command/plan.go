@@ -46,7 +46,7 @@ func (p *plan) cleanUp() {
 // plan turns the flags into a plan; each step fills in its part.
 func (b *buildFlags) plan(g *globals, args []string) (p *plan, err error) {
 	p = &plan{
-		request: &control.SolveRequest{Frontend: b.frontend, Entitlements: b.allow, ProxyNetwork: b.proxyNetwork, Cache: &control.CacheOptions{}},
+		request: &control.SolveRequest{Frontend: b.frontend, ProxyNetwork: b.proxyNetwork, Cache: &control.CacheOptions{}},
 		stores:  attach.Stores{}, cacheLayouts: map[string]string{},
 	}
 	defer func() {
@@ -83,6 +83,7 @@ func (b *buildFlags) planOptions(g *globals, p *plan) error {
 	if err := request.Entitlements(b.allow); err != nil {
 		return err
 	}
+	p.request.Entitlements = b.allow
 	opts, err := request.Opts(b.opt, g.LookupEnv)
 	if err != nil {
 		return err
