@@ -287,3 +287,38 @@ func FuzzMode(f *testing.F) {
 		}
 	})
 }
+
+// TestNothingIsLeft runs ops that succeed, fail half-way and start over, and
+// looks for layers and mounts that nobody holds.
+func TestNothingIsLeft(t *testing.T) {
+	w := newWorld(t)
+	base, source := w.files(nil, "f:F"), w.files(nil, "a:A")
+	// Views of refs are removed with the last hold or a little later.
+	w.must(w.do(Config{}, []*ref.Ref{base, source}, chained(2, copyOf("a", "/x"))...))
+	before := w.left()
+	fork := mkfileOf("/y", "y")
+	fork.Input, fork.Output = 2, 1
+	shared := copyOf("a", "/x")
+	for name, actions := range map[string][]*pb.FileAction{
+		"success": chained(2, copyOf("a", "/x"), mkfileOf("/y", "y")),
+		"again":   chained(2, copyOf("a", "/x"), rmOf("/f", false, false)),
+		"failure": chained(2, copyOf("a", "/x"), rmOf("/nope", false, false)),
+		"fork":    {shared, fork},
+		"broken fork": {
+			copyOf("a", "/x"), func() *pb.FileAction { a := rmOf("/nope", false, false); a.Input, a.Output = 2, 1; return a }(),
+		},
+	} {
+		out, err := w.do(Config{}, []*ref.Ref{base, source}, actions...)
+		if (name == "failure" || name == "broken fork") != (err != nil) {
+			t.Errorf("%s: %v", name, err)
+		}
+		for _, r := range out {
+			if err := r.Release(context.Background()); err != nil {
+				t.Error(err)
+			}
+		}
+		if n := w.left(); n != before {
+			t.Errorf("%s: %d snapshots and mounts, %d before", name, n, before)
+		}
+	}
+}

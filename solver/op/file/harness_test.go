@@ -14,6 +14,7 @@ import (
 	"github.com/containerd/containerd/v2/core/metadata"
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -32,6 +33,8 @@ import (
 type world struct {
 	t     testing.TB
 	store *ref.Store
+	// left counts snapshots and mounts after a collection.
+	left func() int
 }
 
 func newWorld(t testing.TB) *world {
@@ -72,7 +75,20 @@ func newWorld(t testing.TB) *world {
 			t.Error(err)
 		}
 	})
-	return &world{t: t, store: store}
+	left := func() int {
+		ctx := namespaces.WithNamespace(context.Background(), "test")
+		_, err := db.GarbageCollect(ctx)
+		must(err)
+		mounts, err := os.ReadDir(filepath.Join(dir, "refs", "mounts"))
+		must(err)
+		n := len(mounts)
+		must(cfg.Snapshotter.Walk(ctx, func(context.Context, snapshots.Info) error {
+			n++
+			return nil
+		}))
+		return n
+	}
+	return &world{t: t, store: store, left: left}
 }
 
 // layers makes kiln's differ what a Store wants.
