@@ -9,18 +9,32 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/containerd/log"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/kilnbuild/kiln/cmd/kilnd/listen"
 )
 
-// serveDebug serves profiles, variables and metrics at address until ctx ends. It opens the address before it returns.
+// serveDebug serves profiles, variables and metrics at address, host:port or one with a scheme, until ctx ends. It
+// opens the address before it returns.
 func serveDebug(ctx context.Context, address string) error {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if !strings.Contains(address, "://") {
+		address = "tcp://" + address
+	}
+	opened, err := listen.Open(ctx, []string{address}, listen.Options{})
 	if err != nil {
 		return fmt.Errorf("listen for debugging: %w", err)
 	}
+	for _, l := range opened {
+		serveDebugOn(ctx, l)
+	}
+	return nil
+}
+
+func serveDebugOn(ctx context.Context, l net.Listener) {
 	server := &http.Server{Handler: debugHandler(), ReadHeaderTimeout: 10 * time.Second}
 	context.AfterFunc(ctx, func() { server.Close() })
 	go func() {
@@ -29,7 +43,6 @@ func serveDebug(ctx context.Context, address string) error {
 		}
 	}()
 	log.G(ctx).Infof("debugging is on http://%s/debug/pprof/", l.Addr())
-	return nil
 }
 
 func debugHandler() http.Handler {
