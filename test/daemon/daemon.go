@@ -199,7 +199,7 @@ func (d *Daemon) Stop() (int, error) {
 		d.process = nil
 		return d.code, nil
 	case <-time.After(startWithin):
-		stacks := d.stacks()
+		stacks := d.Stacks()
 		d.Kill()
 		return 0, fmt.Errorf("kilnd did not stop within %s: %s\n%s", startWithin, d.Said(), stacks)
 	}

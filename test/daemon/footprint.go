@@ -196,21 +196,28 @@ func (d *Daemon) held(ctx context.Context) (leases, ingests []string, err error)
 	return leases, ingests, nil
 }
 
-// goroutines counts the goroutines of the process.
+// goroutines counts the goroutines of the process. Those of idle connections
+// to registries are left out: they are kept on purpose and end by themselves.
 func (d *Daemon) goroutines() (int, error) {
 	text, err := d.get("/debug/pprof/goroutine?debug=1")
 	if err != nil {
 		return 0, err
 	}
-	var n int
-	if _, err := fmt.Sscanf(text, "goroutine profile: total %d", &n); err != nil {
-		return 0, fmt.Errorf("read goroutine profile: %w", err)
+	total := 0
+	for group := range strings.SplitSeq(text, "\n\n") {
+		if strings.HasPrefix(group, "goroutine profile:") {
+			_, group, _ = strings.Cut(group, "\n")
+		}
+		var n int
+		if _, err := fmt.Sscanf(group, "%d @", &n); err == nil && !strings.Contains(group, "net/http.(*persistConn)") {
+			total += n
+		}
 	}
-	return n, nil
+	return total, nil
 }
 
-// stacks returns what every goroutine does, grouped, for a complaint.
-func (d *Daemon) stacks() string {
+// Stacks returns what every goroutine does, grouped, for a complaint.
+func (d *Daemon) Stacks() string {
 	text, err := d.get("/debug/pprof/goroutine?debug=1")
 	if err != nil {
 		return err.Error()

@@ -52,5 +52,5 @@ func Settle(t testing.TB, d *Daemon, base Footprint) {
 			return
 		}
 	}
-	t.Errorf("the daemon leaked:\n%s\n%s", left, d.stacks())
+	t.Errorf("the daemon leaked:\n%s\n%s", left, d.Stacks())
 }

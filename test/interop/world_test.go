@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/kilnbuild/kiln/test/daemon"
 	"github.com/kilnbuild/kiln/test/fixtures"
@@ -107,14 +108,23 @@ type outcome struct {
 	err            error
 }
 
+// clientWithin bounds a client; installing a compiler is the slowest thing one
+// waits for.
+const clientWithin = 4 * time.Minute
+
 // run runs a client with extra variables in its environment.
 func run(t *testing.T, stdin string, env []string, program string, args ...string) outcome {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), program, args...)
+	ctx, cancel := context.WithTimeout(t.Context(), clientWithin)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
 	cmd.Env = append(os.Environ(), env...)
 	err := cmd.Run()
+	if ctx.Err() != nil {
+		t.Fatalf("%s %q did not end:\n%s\n%s\n%s", program, args, stdout.String(), stderr.String(), world.daemon.Stacks())
+	}
 	return outcome{stdout.String(), stderr.String(), err}
 }
 
