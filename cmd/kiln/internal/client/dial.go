@@ -29,6 +29,10 @@ import (
 // maxMessage bounds messages in both directions, in bytes.
 const maxMessage = 16 << 20
 
+// connectTimeout bounds one attempt to connect; all together are bounded by
+// Options.Timeout.
+const connectTimeout = 20 * time.Second
+
 // Options of a connection.
 type Options struct {
 	// Addr is where the daemon listens.
@@ -59,7 +63,9 @@ func Dial(ctx context.Context, opt Options) (*Client, error) {
 	}
 	opts := []grpc.DialOption{grpc.WithTransportCredentials(creds),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{
+		// Without MinConnectTimeout the first attempt has BaseDelay to succeed:
+		// too short for ssh, and for a busy machine.
+		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: connectTimeout, Backoff: backoff.Config{
 			BaseDelay: 50 * time.Millisecond, Multiplier: 1.5, MaxDelay: time.Second,
 		}}),
 		grpc.WithInitialWindowSize(4 << 20), grpc.WithInitialConnWindowSize(8 << 20),
