@@ -113,7 +113,7 @@ func takeFiles(stream filesync.FileSend_DiffCopyServer, out Output) error {
 	defer m.Close()
 	defer func() {
 		if w != nil {
-			w.Close()
+			_ = w.Close()
 		}
 	}()
 	if err := files.Receive(ctx, packets{stream, cancel}, m); err != nil {

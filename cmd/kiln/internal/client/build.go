@@ -217,7 +217,7 @@ type oneConn struct {
 
 func newOneConn(c net.Conn) *oneConn {
 	l := &oneConn{conns: make(chan net.Conn, 1), done: make(chan struct{})}
-	l.conns <- &endingConn{Conn: c, end: func() { l.Close() }}
+	l.conns <- &endingConn{Conn: c, end: func() { _ = l.Close() }}
 	return l
 }
 
