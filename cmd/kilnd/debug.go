@@ -36,7 +36,7 @@ func serveDebug(ctx context.Context, address string) error {
 
 func serveDebugOn(ctx context.Context, l net.Listener) {
 	server := &http.Server{Handler: debugHandler(), ReadHeaderTimeout: 10 * time.Second}
-	context.AfterFunc(ctx, func() { server.Close() })
+	context.AfterFunc(ctx, func() { _ = server.Close() })
 	go func() {
 		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			log.G(ctx).WithError(err).Error("debug server failed")

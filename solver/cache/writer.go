@@ -103,8 +103,8 @@ func (b *Bolt) merge(w *batch) {
 }
 
 // apply makes the changes of the batch in a transaction.
-func (w *batch) apply(tx *bbolt.Tx) error {
-	for _, c := range w.changes {
+func (b *batch) apply(tx *bbolt.Tx) error {
+	for _, c := range b.changes {
 		if c.rec == nil {
 			if err := forgetRecords(tx, c.result); err != nil {
 				return err

@@ -229,8 +229,9 @@ func insist(ctx context.Context, asking *Job, interested func() []*Job, fn func(
 func call[T any](s *Solver, fn func() (T, error)) (value T, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = newPanicError(p)
-			s.fault(fmt.Errorf("%w\n%s", err, err.(*PanicError).Stack))
+			failure := newPanicError(p)
+			err = failure
+			s.fault(fmt.Errorf("%w\n%s", err, failure.Stack))
 		}
 	}()
 	return fn()

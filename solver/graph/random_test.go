@@ -191,9 +191,8 @@ func (tr *trial) build(variant int, ignoring bool) []*vertexInfo {
 }
 
 type counter struct {
-	mu     sync.Mutex
-	active int
-	total  int
+	mu    sync.Mutex
+	total int
 }
 
 // behave is what all ops do: talk, take some time, count, perhaps fail.

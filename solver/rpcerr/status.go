@@ -97,7 +97,7 @@ func (e *statusError) GRPCStatus() *status.Status { return e.status }
 // Is matches the kind that belongs to the code.
 func (e *statusError) Is(target error) bool {
 	for _, k := range kinds {
-		if k.is == target { //nolint:errorlint // comparing with a table of sentinels
+		if k.is == target {
 			return k.code == e.status.Code()
 		}
 	}

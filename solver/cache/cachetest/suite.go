@@ -1,6 +1,7 @@
 package cachetest
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -275,7 +276,7 @@ func testWalk(f *fixture) {
 		f.Error("walked over an unknown key")
 	}
 	stop := fmt.Errorf("stop")
-	if err := f.store.Walk(f.Context(), top.ID(), func(cache.Node) error { return stop }); err != stop {
+	if err := f.store.Walk(f.Context(), top.ID(), func(cache.Node) error { return stop }); !errors.Is(err, stop) {
 		f.Errorf("walk returned %v", err)
 	}
 }

@@ -157,7 +157,7 @@ func (e *Executor) runBundle(ctx context.Context, ct *container, c *executor.Con
 	if err != nil {
 		return err
 	}
-	defer stdio.Close()
+	defer func() { _ = stdio.Close() }()
 	pid := make(chan int, 1)
 	opts := &gorunc.CreateOpts{IO: stdio, NoNewKeyring: true, Started: pid, ConsoleSocket: stdio.console()}
 	done := make(chan struct{})
@@ -244,7 +244,7 @@ func (e *Executor) Exec(ctx context.Context, id string, p executor.Process) erro
 	if err != nil {
 		return err
 	}
-	defer stdio.Close()
+	defer func() { _ = stdio.Close() }()
 	done := make(chan struct{})
 	pid := make(chan int, 1)
 	go func() {

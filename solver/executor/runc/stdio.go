@@ -45,7 +45,7 @@ func newStdio(p *executor.Process) (*stdio, error) {
 		err = s.input(p.Stdin)
 	}
 	if err != nil {
-		s.Close()
+		_ = s.Close()
 		return nil, err
 	}
 	return s, nil

@@ -15,9 +15,6 @@ import (
 	"github.com/kilnbuild/kiln/solver/executor"
 )
 
-// unknownCode is reported when there is no exit code.
-const unknownCode = 255
-
 // verdict turns what the runtime said into the process's error.
 func (e *Executor) verdict(ctx context.Context, b *bundle, p *executor.Process, status int, err error) error {
 	if ctx.Err() != nil {

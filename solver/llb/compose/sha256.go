@@ -1,5 +1,5 @@
 package compose
 
-// Digests of ops need it, and a program that only composes graphs may have no
-// other reason to link it.
-import _ "crypto/sha256"
+import (
+	_ "crypto/sha256" // digests of ops need it, and a program that only composes graphs may not link it otherwise
+)

@@ -15,7 +15,7 @@ import (
 type inodeKey struct{ dev, ino uint64 }
 
 // keyOf is the key of the file that st describes.
-func keyOf(st *unix.Stat_t) inodeKey { return inodeKey{uint64(st.Dev), st.Ino} }
+func keyOf(st *unix.Stat_t) inodeKey { return inodeKey{st.Dev, st.Ino} }
 
 // copier copies one source path.
 type copier struct {

@@ -36,7 +36,7 @@ func openLinker(layers []string, used *usedInodes) *linker {
 	}
 	var st unix.Stat_t
 	if len(layers) == 1 && len(l.roots) == 1 && unix.Fstat(l.roots[0], &st) == nil {
-		l.dev = uint64(st.Dev)
+		l.dev = st.Dev
 	}
 	return l
 }
@@ -62,7 +62,7 @@ func (l *linker) open(d *dir) *layerDirsOf {
 		return out
 	}
 	var st unix.Stat_t
-	if l.dev != 0 && unix.Fstat(d.up, &st) == nil && uint64(st.Dev) == l.dev {
+	if l.dev != 0 && unix.Fstat(d.up, &st) == nil && st.Dev == l.dev {
 		return out // the directory is the layer's own
 	}
 	how := &unix.OpenHow{
@@ -88,7 +88,7 @@ func (l *linker) link(o *one) bool {
 	if l == nil || l.off.Load() {
 		return false
 	}
-	if l.dev != 0 && uint64(o.st.Dev) == l.dev {
+	if l.dev != 0 && o.st.Dev == l.dev {
 		return l.linkFrom(o.src.up, o.st, o)
 	}
 	for _, fd := range o.from.fds {

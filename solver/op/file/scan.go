@@ -30,7 +30,7 @@ func (u *usedInodes) scan() bool {
 			return false
 		}
 		var st unix.Stat_t
-		ok := unix.Fstat(fd, &st) == nil && u.scanDir(fd, uint64(st.Dev), buf)
+		ok := unix.Fstat(fd, &st) == nil && u.scanDir(fd, st.Dev, buf)
 		unix.Close(fd)
 		if !ok {
 			return false

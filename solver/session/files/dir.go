@@ -165,7 +165,7 @@ func (w *walk) stat(name string) (*fsutil.Stat, error) {
 	case fi.Mode().IsRegular():
 		st.Size = fi.Size()
 		if ok && sys.Nlink > 1 {
-			id := inode{uint64(sys.Dev), sys.Ino}
+			id := inode{sys.Dev, sys.Ino}
 			if first, again := w.seen[id]; again {
 				st.Linkname, st.Size = first, 0
 			} else {

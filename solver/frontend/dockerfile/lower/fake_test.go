@@ -173,4 +173,4 @@ func (o *outcome) history() []string {
 	return lines
 }
 
-func (o *outcome) String() string { return fmt.Sprintf("%s", strings.Join(o.names, "\n")) }
+func (o *outcome) String() string { return strings.Join(o.names, "\n") }

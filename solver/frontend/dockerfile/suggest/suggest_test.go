@@ -38,7 +38,7 @@ func TestErrorKeepsCause(t *testing.T) {
 	if err.Error() != "unknown flag: --lnk (did you mean link?)" || !errors.Is(err, cause) {
 		t.Fatalf("got %v", err)
 	}
-	if Error(cause, "xxxxx", []string{"link"}) != cause {
+	if got := Error(cause, "xxxxx", []string{"link"}); got != cause { //nolint:errorlint // the very same error
 		t.Fatal("an error without a proposal changed")
 	}
 }
