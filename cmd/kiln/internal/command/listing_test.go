@@ -3,6 +3,7 @@ package command
 import (
 	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,13 +16,16 @@ import (
 	"github.com/kilnbuild/kiln/solver/pb/worker"
 )
 
+// TestMain fixes the zone that times are printed in, before anything asks.
+func TestMain(m *testing.M) {
+	os.Setenv("TZ", "UTC")
+	os.Exit(m.Run())
+}
+
 func at(sec int64) *timestamppb.Timestamp { return timestamppb.New(time.Unix(sec, 0)) }
 
 // fullDaemon has something to list of every kind.
 func fullDaemon(t *testing.T) *fakedaemon.Daemon {
-	zone := time.Local
-	time.Local = time.UTC
-	t.Cleanup(func() { time.Local = zone })
 	d := fakedaemon.Start(t)
 	d.Usage = []*control.UsageRecord{
 		{ID: "big", Size: 1_500_000, CreatedAt: at(0), LastUsedAt: at(60), UsageCount: 3, Parents: []string{"p", "q"}, Description: "pulled", RecordType: "regular", InUse: true},
