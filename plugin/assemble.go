@@ -68,11 +68,12 @@ type Builder struct {
 // with ctx or Close.
 func Assemble(ctx context.Context, opt Options) (b *Builder, err error) {
 	b = &Builder{host: opt.Host}
-	defer func() {
+	// A return of nil sets b before this runs.
+	defer func(b *Builder) {
 		if err != nil {
 			err = errors.Join(err, b.Close(context.WithoutCancel(ctx)))
 		}
-	}()
+	}(b)
 	sessions := session.NewManager()
 	results, err := b.openState(ctx, opt)
 	if err != nil {

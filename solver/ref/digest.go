@@ -46,7 +46,7 @@ func (r *Ref) ContentDigest(ctx context.Context, p string, opt ContentOptions) (
 		if p == "/" {
 			return digest.FromBytes(nil), nil
 		}
-		return "", fmt.Errorf("%s: no such file or directory", p)
+		return "", fmt.Errorf("%q: %w", p, errdefs.ErrNotFound)
 	}
 	s := r.e.s
 	memo := fmt.Sprintf("%s %q %+v", r.e.lease, p, opt)

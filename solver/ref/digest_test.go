@@ -258,3 +258,15 @@ func randomChanges(rnd *rand.Rand) files {
 	}
 	return fs
 }
+
+// TestContentDigestOfNothing: the empty file system has only its root, and says so as others do.
+func TestContentDigestOfNothing(t *testing.T) {
+	var nothing *Ref
+	if _, err := nothing.ContentDigest(t.Context(), "/", ContentOptions{}); err != nil {
+		t.Error(err)
+	}
+	_, err := nothing.ContentDigest(t.Context(), "/a", ContentOptions{})
+	if !errdefs.IsNotFound(err) || err.Error() != `"/a": not found` {
+		t.Errorf("missing path: %v", err)
+	}
+}
