@@ -14,7 +14,9 @@ import (
 // PacketStream is either end of a transfer. Send and Recv may be called from
 // two goroutines, Abort from any.
 type PacketStream interface {
+	// Send sends one packet.
 	Send(*fsutil.Packet) error
+	// Recv waits for the next packet; io.EOF ends the stream.
 	Recv() (*fsutil.Packet, error)
 	// Abort makes pending and later calls fail.
 	Abort()

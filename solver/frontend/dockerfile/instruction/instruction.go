@@ -35,10 +35,10 @@ type Expander interface {
 	Document(text string) (string, error)
 }
 
-// Expandable instructions take variables. Expand returns a copy; the receiver
-// stays as it is.
+// Expandable instructions take variables.
 type Expandable interface {
 	Instruction
+	// Expand returns an expanded copy; the receiver stays as it is.
 	Expand(x Expander) (Instruction, error)
 }
 
