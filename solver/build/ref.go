@@ -42,23 +42,22 @@ func (r *lazyRef) hold(ctx context.Context) (*ref.Ref, error) {
 	return ref.From(built.Result)
 }
 
-// look calls fn with the solved ref.
-func (r *lazyRef) look(ctx context.Context, path string, fn func(*ref.Ref) error) error {
+// look calls fn with the solved ref, which is nil for an empty file system.
+func (r *lazyRef) look(ctx context.Context, fn func(*ref.Ref) error) error {
 	held, err := r.hold(ctx)
 	if err != nil {
 		return err
 	}
-	if held == nil {
-		return fmt.Errorf("%s: the file system is empty: %w", path, errdefs.ErrNotFound)
+	if held != nil {
+		defer func() { _ = held.Release(context.WithoutCancel(ctx)) }()
 	}
-	defer func() { _ = held.Release(context.WithoutCancel(ctx)) }()
 	return fn(held)
 }
 
 // ReadFile reads a file of the result.
 func (r *lazyRef) ReadFile(ctx context.Context, path string, offset, length int64) ([]byte, error) {
 	var data []byte
-	err := r.look(ctx, path, func(held *ref.Ref) error {
+	err := r.look(ctx, func(held *ref.Ref) error {
 		var err error
 		data, err = held.ReadFile(ctx, path, offset, length)
 		return err
@@ -69,7 +68,7 @@ func (r *lazyRef) ReadFile(ctx context.Context, path string, offset, length int6
 // ReadDir lists a directory of the result.
 func (r *lazyRef) ReadDir(ctx context.Context, path, pattern string) ([]*fsutil.Stat, error) {
 	var entries []*fsutil.Stat
-	err := r.look(ctx, path, func(held *ref.Ref) error {
+	err := r.look(ctx, func(held *ref.Ref) error {
 		var err error
 		entries, err = held.ReadDir(ctx, path, pattern)
 		return err
@@ -80,7 +79,7 @@ func (r *lazyRef) ReadDir(ctx context.Context, path, pattern string) ([]*fsutil.
 // StatFile describes a file of the result.
 func (r *lazyRef) StatFile(ctx context.Context, path string) (*fsutil.Stat, error) {
 	var st *fsutil.Stat
-	err := r.look(ctx, path, func(held *ref.Ref) error {
+	err := r.look(ctx, func(held *ref.Ref) error {
 		var err error
 		st, err = held.Stat(ctx, path)
 		return err

@@ -221,6 +221,7 @@ func statOf(f *os.File, name string) (*fsutil.Stat, error) {
 		st.Devmajor, st.Devminor = int64(unix.Major(sys.Rdev)), int64(unix.Minor(sys.Rdev))
 	case info.Mode()&fs.ModeSymlink != 0:
 		st.Mode |= 0o777
+		st.Size = sys.Size
 		if st.Linkname, err = readlink(f); err != nil {
 			return nil, err
 		}

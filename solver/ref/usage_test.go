@@ -184,7 +184,7 @@ func TestRead(t *testing.T) {
 		t.Errorf("directory: %v", err)
 	}
 	st, err := r.Stat(ctx, "abs")
-	if err != nil || st.Linkname != "/d/f" || st.Path != "abs" {
+	if err != nil || st.Linkname != "/d/f" || st.Path != "abs" || st.Size != 4 {
 		t.Errorf("stat of link: %v, %v", st, err)
 	}
 	if st, err = r.Stat(ctx, "d/f"); err != nil || st.Size != 5 || st.Mode != 0o644 {
@@ -196,5 +196,12 @@ func TestRead(t *testing.T) {
 	}
 	if list, err = r.ReadDir(ctx, "/d", "[gh]"); err != nil || len(list) != 2 {
 		t.Errorf("pattern: %v, %v", list, err)
+	}
+	var scratch *Ref
+	if list, err = scratch.ReadDir(ctx, "/", ""); err != nil || len(list) != 0 {
+		t.Errorf("directory of nothing: %v, %v", list, err)
+	}
+	if _, err := scratch.ReadFile(ctx, "Dockerfile", 0, 0); !errdefs.IsNotFound(err) || !strings.HasPrefix(err.Error(), "open Dockerfile: no such file or directory") {
+		t.Errorf("file of nothing: %v", err)
 	}
 }
