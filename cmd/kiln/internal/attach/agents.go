@@ -55,6 +55,8 @@ func NewAgents(list []request.Agent) (*Agents, error) {
 	return a, nil
 }
 
+// openAgent reads keys, or finds the socket. Failing here is better than in a
+// step of a build: the user is still looking.
 func openAgent(a request.Agent) (agentSource, error) {
 	paths := a.Paths
 	if len(paths) == 0 {
@@ -86,6 +88,8 @@ func openAgent(a request.Agent) (agentSource, error) {
 	return src, nil
 }
 
+// addKey adds a private key without a passphrase: there is nobody to ask for
+// one while a build runs.
 func addKey(keys agent.Agent, path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -112,6 +116,7 @@ func (a *Agents) CheckAgent(_ context.Context, req *sshforward.CheckAgentRequest
 	return &sshforward.CheckAgentResponse{}, err
 }
 
+// find returns an agent. The text of its error is known to frontends.
 func (a *Agents) find(id string) (agentSource, error) {
 	if id == "" {
 		id = "default"

@@ -71,6 +71,8 @@ func (o *Outputs) DiffCopy(stream filesync.FileSend_DiffCopyServer) error {
 	return takeFiles(stream, out)
 }
 
+// takeStream writes one result into a file. An early end of the transfer is an
+// error of the stream, so that half an archive is never taken for a whole.
 func takeStream(stream filesync.FileSend_DiffCopyServer, out Output) error {
 	w, err := out.Open()
 	if err != nil {

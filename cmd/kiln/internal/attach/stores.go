@@ -29,6 +29,7 @@ func (s Stores) Register(r *grpc.Server) {
 // chosen is a content store that passes every call to the one it names.
 type chosen map[string]content.Store
 
+// store returns the store that the caller names in a header.
 func (c chosen) store(ctx context.Context) (content.Store, error) {
 	md, _ := metadata.FromIncomingContext(ctx)
 	ids := md.Get(headerStore)

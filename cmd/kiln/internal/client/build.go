@@ -108,6 +108,8 @@ type follower struct {
 	done   chan struct{}
 }
 
+// run follows until the events end. It never waits for finish: seen has room
+// for what matters, that something came.
 func (f *follower) run(ctx context.Context) {
 	defer close(f.done)
 	_ = f.client.Follow(ctx, f.ref, func(b *progress.Batch) {
@@ -215,6 +217,8 @@ type oneConn struct {
 	once  sync.Once
 }
 
+// newOneConn returns a listener that gives out c once. Its Accept ends when c
+// is closed, and with it the server.
 func newOneConn(c net.Conn) *oneConn {
 	l := &oneConn{conns: make(chan net.Conn, 1), done: make(chan struct{})}
 	l.conns <- &endingConn{Conn: c, end: func() { _ = l.Close() }}

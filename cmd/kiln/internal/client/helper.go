@@ -55,6 +55,7 @@ func helperCommand(u *url.URL) ([]string, error) {
 	return nil, nil
 }
 
+// sshCommand is the command for ssh://. The path is the socket at the far side.
 func sshCommand(u *url.URL) ([]string, error) {
 	if _, has := u.User.Password(); has || u.RawQuery != "" || u.Fragment != "" {
 		return nil, fmt.Errorf("address %s: want ssh://[user@]host[:port][/socket]", u.Redacted())

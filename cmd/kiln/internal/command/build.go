@@ -17,15 +17,22 @@ import (
 
 // buildFlags are the flags of build that both forms share, and buildctl's.
 type buildFlags struct {
-	output, local, ociLayout, opt     []string
-	exportCache, importCache          []string
-	secret, allow, ssh, authTLS       []string
-	progress, trace, frontend         string
+	// Lists, one value for each time the flag was given.
+	output, local, ociLayout, opt []string
+	exportCache, importCache      []string
+	secret, allow, ssh, authTLS   []string
+	// progress is a mode of the display, trace a file for its raw form.
+	progress, trace string
+	// frontend makes the graph; empty: it comes from the standard input.
+	frontend string
+	// Files to write when the build is over, and the policy to read.
 	metadataFile, policyFile, refFile string
-	cacheMetrics                      string
-	noCache, proxyNetwork             bool
-	people                            peopleFlags
-	peopleForm                        bool
+	// cacheMetrics is stdout, stderr or a file.
+	cacheMetrics          string
+	noCache, proxyNetwork bool
+	people                peopleFlags
+	// peopleForm says that a directory or one of people's flags was given.
+	peopleForm bool
 }
 
 const buildExample = `  To build an image from the Dockerfile in this directory, and push it:
@@ -37,6 +44,8 @@ const buildExample = `  To build an image from the Dockerfile in this directory,
 
   Without a frontend and without a directory, LLB is read from standard input.`
 
+// newBuild has both forms of build. Flags that can be repeated are not split at
+// commas: their values have commas of their own.
 func newBuild(g *globals) *cobra.Command {
 	b := &buildFlags{}
 	cmd := &cobra.Command{

@@ -18,6 +18,7 @@ import (
 	pb "github.com/kilnbuild/kiln/solver/pb/llb"
 )
 
+// newDebug has what looks at a daemon without building.
 func newDebug(g *globals) *cobra.Command {
 	cmd := &cobra.Command{Use: "debug", Short: "debug utilities", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
@@ -25,6 +26,7 @@ func newDebug(g *globals) *cobra.Command {
 	return cmd
 }
 
+// newDumpLLB shows a graph as it came, even one that a daemon would refuse.
 func newDumpLLB(g *globals) *cobra.Command {
 	dot := false
 	cmd := &cobra.Command{
@@ -72,6 +74,7 @@ func readDefinition(r io.Reader) (*pb.Definition, error) {
 	return def, nil
 }
 
+// newGet copies a blob to the standard output.
 func newGet(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use: "get DIGEST", Short: "retrieve a blob from the content store", Args: oneArg("blob digest"),

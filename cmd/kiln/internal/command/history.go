@@ -48,6 +48,8 @@ type records struct {
 	pinned bool
 }
 
+// newRecords returns a printer. The header waits for the first row, so that
+// both are lined up together.
 func newRecords(w io.Writer, format string, pinned bool) (*records, error) {
 	r := &records{w: w, tw: table(w), pinned: pinned}
 	if format != "" {
@@ -84,6 +86,7 @@ func (r *records) show(ev *control.BuildHistoryEvent) error {
 // end prints the header if nothing else was printed.
 func (r *records) end() error { return r.tw.Flush() }
 
+// localTime formats a time for people, in their zone; templates get the daemon's.
 func localTime(t *timestamppb.Timestamp) string {
 	if t == nil {
 		return ""
@@ -91,6 +94,7 @@ func localTime(t *timestamppb.Timestamp) string {
 	return t.AsTime().Local().Format(time.RFC3339)
 }
 
+// newHistories lists the builds the daemon remembers.
 func newHistories(g *globals) *cobra.Command {
 	cmd := &cobra.Command{Use: "histories", Short: "list build records", Args: cobra.NoArgs}
 	format := formatFlag(cmd)
@@ -107,6 +111,7 @@ func newHistories(g *globals) *cobra.Command {
 	return cmd
 }
 
+// newPruneHistories forgets the builds that are not pinned.
 func newPruneHistories(g *globals) *cobra.Command {
 	cmd := &cobra.Command{Use: "prune-histories", Short: "clean up build histories", Args: cobra.NoArgs}
 	format := formatFlag(cmd)
@@ -141,6 +146,8 @@ func pruneHistories(ctx context.Context, c *client.Client, show func(*control.Bu
 	return errors.Join(append(failed, err)...)
 }
 
+// newCtl changes one record. The flags exclude each other, for a request says
+// one thing.
 func newCtl(g *globals) *cobra.Command {
 	var pin, unpin, remove bool
 	cmd := &cobra.Command{
@@ -166,6 +173,7 @@ func newCtl(g *globals) *cobra.Command {
 	return cmd
 }
 
+// newLogs shows a build again, or one that is running from its beginning.
 func newLogs(g *globals) *cobra.Command {
 	mode, trace := "", false
 	cmd := &cobra.Command{
@@ -213,6 +221,7 @@ func copyTrace(ctx context.Context, c *client.Client, w io.Writer, ref string) e
 	})
 }
 
+// newMonitor shows what happens to builds until it is interrupted.
 func newMonitor(g *globals) *cobra.Command {
 	completed, ref := false, ""
 	cmd := &cobra.Command{
@@ -253,6 +262,7 @@ func printEvent(w io.Writer, ev *control.BuildHistoryEvent) error {
 	return err
 }
 
+// printResult prints what a build made.
 func printResult(w io.Writer, prefix string, res *control.BuildResultInfo) {
 	if res == nil {
 		return

@@ -22,15 +22,18 @@ type metrics struct {
 	steps map[digest.Digest]*counted
 }
 
+// counted is what is known of one step.
 type counted struct {
 	name                    string
 	cached, completed, from bool
 }
 
+// newMetrics starts the clock.
 func newMetrics() *metrics { return &metrics{time.Now(), map[digest.Digest]*counted{}} }
 
 var fromStep = regexp.MustCompile(`^\[.*\] FROM`)
 
+// add takes in what is new. A step may be told of many times.
 func (m *metrics) add(b *progress.Batch) {
 	for _, v := range b.Vertices {
 		s := m.steps[v.Digest]
@@ -50,6 +53,8 @@ func (s *counted) internal() bool {
 		func(p string) bool { return strings.HasPrefix(s.name, p) })
 }
 
+// write prints a line for each step that had to run, and the sums as JSON in
+// the last line: scripts read that one.
 func (m *metrics) write(w io.Writer) error {
 	var n struct {
 		Total            int64 `json:"total"`

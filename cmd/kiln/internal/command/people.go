@@ -19,14 +19,19 @@ import (
 
 // peopleFlags are the flags that people know from building by hand.
 type peopleFlags struct {
+	// Lists; only platforms may be given with commas as well.
 	tags, buildArgs, labels, platforms, addHosts []string
-	file, target, network                        string
-	pull, push                                   bool
+	// file is the Dockerfile, relative to the working directory unless the
+	// context is remote; target the stage; network that of RUN.
+	file, target, network string
+	// pull resolves base images anew; push needs a tag.
+	pull, push bool
 }
 
 // peopleNames are the flags that select this form.
 var peopleNames = []string{"tag", "file", "target", "build-arg", "label", "platform", "pull", "push", "add-host", "network"}
 
+// add declares the flags, under the names that docker build has for them.
 func (p *peopleFlags) add(f *pflag.FlagSet) {
 	f.StringArrayVarP(&p.tags, "tag", "t", nil, "name of the image; without one nothing is exported")
 	f.StringVarP(&p.file, "file", "f", "", "Dockerfile, \"-\" for standard input (default DIR/Dockerfile)")
@@ -183,6 +188,7 @@ func (b *buildFlags) peopleContext(g *globals, p *plan, context string) error {
 	return nil
 }
 
+// exists says whether something is there, whatever it is.
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil

@@ -79,6 +79,8 @@ func (b *buildFlags) plan(g *globals, args []string) (p *plan, err error) {
 	return p, nil
 }
 
+// planOptions fills in the options of the frontend and the directories that
+// it may ask for.
 func (b *buildFlags) planOptions(g *globals, p *plan) error {
 	if err := request.Entitlements(b.allow); err != nil {
 		return err
@@ -113,6 +115,7 @@ func (b *buildFlags) planOptions(g *globals, p *plan) error {
 	return nil
 }
 
+// addStore offers the blobs of a directory under an id that the daemon knows.
 func (p *plan) addStore(id, dir string) error {
 	if _, ok := p.stores[id]; ok {
 		return fmt.Errorf("content store %q already exists", id)
@@ -125,6 +128,8 @@ func (p *plan) addStore(id, dir string) error {
 	return nil
 }
 
+// planOutputs fills in the exporters, and where their results go. The index
+// in the request is what the daemon names an exporter by.
 func (b *buildFlags) planOutputs(g *globals, p *plan) error {
 	outs, err := request.Outputs(b.output)
 	if err != nil {
@@ -183,6 +188,8 @@ type keepOpen struct{ io.Writer }
 // Close does nothing.
 func (keepOpen) Close() error { return nil }
 
+// planCaches fills in the caches. Local ones are directories of this machine
+// that the daemon reads and writes through the session.
 func (b *buildFlags) planCaches(g *globals, p *plan) error {
 	exports, err := request.ExportCaches(b.exportCache, g.LookupEnv)
 	if err != nil {
@@ -223,6 +230,8 @@ func (b *buildFlags) planCaches(g *globals, p *plan) error {
 	return err
 }
 
+// exportLocal offers the directory of a cache to be written. Its index gets
+// the cache when the build has succeeded.
 func (p *plan) exportLocal(c request.Cache) error {
 	dir := c.Attrs["dest"]
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -236,6 +245,8 @@ func (p *plan) exportLocal(c request.Cache) error {
 	return p.addStore("local:"+dir, dir)
 }
 
+// importLocal finds the manifest of a cache by its tag: the daemon sees blobs
+// only, and no index.
 func (p *plan) importLocal(c request.Cache) error {
 	dir := c.Attrs["src"]
 	if _, err := os.Stat(dir); err != nil {
@@ -262,6 +273,7 @@ func (p *plan) importLocal(c request.Cache) error {
 	return p.addStore("local:"+dir, dir)
 }
 
+// planSession adds what the user knows and holds: credentials, secrets, keys.
 func (b *buildFlags) planSession(g *globals, p *plan) error {
 	p.attach = append(p.attach, attach.NewCredentials(g.Err))
 	if err := request.CheckTLSContexts(b.authTLS); err != nil {
@@ -295,6 +307,8 @@ func (b *buildFlags) planSession(g *globals, p *plan) error {
 	return nil
 }
 
+// planPolicy reads the policy. Fields that are not known are left to newer
+// daemons to miss.
 func (b *buildFlags) planPolicy(_ *globals, p *plan) error {
 	if b.policyFile == "" {
 		return nil

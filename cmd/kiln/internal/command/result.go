@@ -76,6 +76,8 @@ func (p *plan) updateLayouts(response map[string]string) error {
 	return nil
 }
 
+// nameImage enters an image under each of its names, or as latest if it has
+// none.
 func nameImage(dir string, desc ocispecs.Descriptor, response map[string]string) error {
 	names, ok := response[keyImageName]
 	if !ok {

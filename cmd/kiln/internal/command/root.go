@@ -96,6 +96,7 @@ func New(name, version string, streams IO) *cobra.Command {
 	return root
 }
 
+// openLog prepares what is said beside results and progress.
 func (g *globals) openLog() error {
 	level := slog.LevelInfo
 	if g.debug {

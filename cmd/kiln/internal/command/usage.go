@@ -36,6 +36,8 @@ type usage struct {
 	Shared      bool       `json:"shared"`
 }
 
+// toUsage converts from the wire type. LastUsedAt stays nil for what was never
+// used.
 func toUsage(r *control.UsageRecord) *usage {
 	u := &usage{
 		ID: r.GetID(), Mutable: r.GetMutable(), InUse: r.GetInUse(), Size: r.GetSize(), CreatedAt: r.GetCreatedAt().AsTime(),
@@ -56,12 +58,15 @@ type usageFlags struct {
 	format  *string
 }
 
+// add declares the flags. Several filters are alternatives; commas within one
+// are conditions that all hold.
 func (u *usageFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVarP(&u.filter, "filter", "f", nil, "filter records")
 	cmd.Flags().BoolVarP(&u.verbose, "verbose", "v", false, "verbose output")
 	u.format = formatFlag(cmd)
 }
 
+// newDiskUsage lists what the cache holds.
 func newDiskUsage(g *globals) *cobra.Command {
 	var u usageFlags
 	cmd := &cobra.Command{
@@ -74,6 +79,8 @@ func newDiskUsage(g *globals) *cobra.Command {
 	return cmd
 }
 
+// diskUsage prints all records, smallest first, and the sums unless a filter
+// made them meaningless.
 func diskUsage(ctx context.Context, c *client.Client, w io.Writer, u usageFlags) error {
 	resp, err := c.Control.DiskUsage(ctx, &control.DiskUsageRequest{Filter: u.filter})
 	if err != nil {
@@ -112,8 +119,12 @@ func diskUsage(ctx context.Context, c *client.Client, w io.Writer, u usageFlags)
 	return tw.Flush()
 }
 
+// usageHeader names the columns. The last one has always been empty; scripts
+// count columns.
 func usageHeader(w io.Writer) { fmt.Fprintln(w, "ID\tRECLAIMABLE\tSIZE\tLAST ACCESSED") }
 
+// usageRow prints one record. A star after the id means that it can still
+// change, one after the size that others share it.
 func usageRow(w io.Writer, u *usage) {
 	id, size := u.ID, display.Bytes(u.Size)
 	if u.Mutable {
@@ -150,6 +161,8 @@ func printUsage(w io.Writer, u *usage) {
 	fmt.Fprintln(w)
 }
 
+// summary prints sums. Shared records are counted once, with those who share
+// them.
 func summary(w io.Writer, all []*usage) {
 	var total, reclaimable, shared int64
 	for _, u := range all {
@@ -176,6 +189,7 @@ type pruneFlags struct {
 	all              bool
 }
 
+// newPrune removes what the cache can do without.
 func newPrune(g *globals) *cobra.Command {
 	var p pruneFlags
 	cmd := &cobra.Command{
@@ -194,6 +208,7 @@ func newPrune(g *globals) *cobra.Command {
 	return cmd
 }
 
+// prune prints records while they are removed: that may take long.
 func prune(ctx context.Context, c *client.Client, w io.Writer, p pruneFlags) error {
 	var t *template.Template
 	if *p.format != "" {
@@ -241,6 +256,8 @@ type pruned struct {
 	total    int64
 }
 
+// add prints one record. Rows are lined up one by one, for nobody knows how
+// many there will be.
 func (p *pruned) add(u *usage) error {
 	p.total += u.Size
 	switch {

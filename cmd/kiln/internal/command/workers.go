@@ -23,6 +23,7 @@ import (
 // The types below are what templates see; the JSON names are known to
 // scripts.
 
+// workerInfo is a worker: who runs steps, and for which platforms.
 type workerInfo struct {
 	ID              string              `json:"id"`
 	Labels          map[string]string   `json:"labels"`
@@ -32,6 +33,7 @@ type workerInfo struct {
 	CDIDevices      []device            `json:"cdiDevices"`
 }
 
+// gcRule is one rule of the collector; sizes are bytes, 0 is no limit.
 type gcRule struct {
 	All           bool          `json:"all"`
 	Filter        []string      `json:"filter"`
@@ -41,6 +43,7 @@ type gcRule struct {
 	MinFreeSpace  int64         `json:"minFreeSpace"`
 }
 
+// versionInfo is what a daemon says of itself.
 type versionInfo struct {
 	Package           string `json:"package"`
 	Version           string `json:"version"`
@@ -48,6 +51,7 @@ type versionInfo struct {
 	DockerfileVersion string `json:"dockerfileVersion,omitempty"`
 }
 
+// device is a device that steps may ask for.
 type device struct {
 	Name        string            `json:"name"`
 	AutoAllow   bool              `json:"autoAllow"`
@@ -55,10 +59,14 @@ type device struct {
 	OnDemand    bool              `json:"onDemand"`
 }
 
+// toVersion converts from the wire type; a daemon that says nothing gives
+// empty fields.
 func toVersion(v *worker.BuildkitVersion) versionInfo {
 	return versionInfo{v.GetPackage(), v.GetVersion(), v.GetRevision(), v.GetDockerfileVersion()}
 }
 
+// toWorker converts from the wire type. An empty policy is an empty list in
+// JSON, as scripts know it.
 func toWorker(w *worker.WorkerRecord) *workerInfo {
 	out := &workerInfo{ID: w.GetID(), Labels: w.GetLabels(), BuildkitVersion: toVersion(w.GetBuildkitVersion()), GCPolicy: []gcRule{}}
 	for _, p := range w.GetPlatforms() {
@@ -76,6 +84,7 @@ func toWorker(w *worker.WorkerRecord) *workerInfo {
 	return out
 }
 
+// newWorkers lists the workers; others use it to see whether a daemon is there.
 func newWorkers(g *globals) *cobra.Command {
 	var u usageFlags
 	cmd := &cobra.Command{
@@ -88,6 +97,7 @@ func newWorkers(g *globals) *cobra.Command {
 	return cmd
 }
 
+// workers prints a table, everything, or what a template makes of it.
 func workers(ctx context.Context, c *client.Client, w io.Writer, u usageFlags) error {
 	resp, err := c.Control.ListWorkers(ctx, &control.ListWorkersRequest{Filter: u.filter})
 	if err != nil {
@@ -118,6 +128,7 @@ func workers(ctx context.Context, c *client.Client, w io.Writer, u usageFlags) e
 	return tw.Flush()
 }
 
+// platformList formats platforms, the native one first.
 func platformList(list []ocispecs.Platform) string {
 	var out []string
 	for _, p := range list {
@@ -150,6 +161,8 @@ func printWorker(w io.Writer, one *workerInfo) {
 	fmt.Fprintln(w)
 }
 
+// printDevice prints a device. One that is installed on demand has no other
+// state.
 func printDevice(w io.Writer, d device) {
 	fmt.Fprintf(w, "\tName:\t%s\n", d.Name)
 	if d.OnDemand {
@@ -162,6 +175,7 @@ func printDevice(w io.Writer, d device) {
 	}
 }
 
+// printRule prints the limits that a rule has.
 func printRule(w io.Writer, i int, r gcRule) {
 	fmt.Fprintf(w, "GC Policy rule#%d:\n\tAll:\t%v\n", i, r.All)
 	if len(r.Filter) > 0 {
@@ -194,6 +208,7 @@ func exactBytes(n int64) string {
 	return strconv.FormatFloat(f, 'g', 10, 64) + suffix + "B"
 }
 
+// newInfo tells the version of the daemon.
 func newInfo(g *globals) *cobra.Command {
 	cmd := &cobra.Command{Use: "info", Short: "display internal information", Args: cobra.NoArgs}
 	format := formatFlag(cmd)
@@ -203,6 +218,7 @@ func newInfo(g *globals) *cobra.Command {
 	return cmd
 }
 
+// info prints what the daemon says of itself.
 func info(ctx context.Context, c *client.Client, w io.Writer, format string) error {
 	resp, err := c.Control.Info(ctx, &control.InfoRequest{})
 	if err != nil {

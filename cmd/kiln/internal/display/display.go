@@ -89,6 +89,7 @@ func New(opt Options) (*Display, error) {
 	return d, nil
 }
 
+// newView chooses by the mode, the environment and whether Out is a terminal.
 func newView(opt Options) (view, error) {
 	mode := opt.Mode
 	if m := opt.Getenv("BUILDKIT_PROGRESS"); m != "" && (mode == Auto || mode == "") {
@@ -137,6 +138,8 @@ func (d *Display) Close() error {
 	return d.err
 }
 
+// run owns the view. News are shown at once, but not more often than every so
+// often; the ticker moves timers on when nothing is new.
 func (d *Display) run(every time.Duration) {
 	defer close(d.done)
 	ticker := time.NewTicker(every)
@@ -164,6 +167,8 @@ func (d *Display) run(every time.Duration) {
 	}
 }
 
+// note keeps the first error. The build goes on: what cannot be shown is
+// built all the same.
 func (d *Display) note(err error) {
 	if d.err == nil {
 		d.err = err

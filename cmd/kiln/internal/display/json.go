@@ -15,6 +15,7 @@ import (
 
 // The names below are read by programs (rawjson, trace files): wire facts.
 
+// jsonVertex is a step, with empty fields left out.
 type jsonVertex struct {
 	Digest    digest.Digest   `json:"digest,omitempty"`
 	Inputs    []digest.Digest `json:"inputs,omitempty"`
@@ -26,12 +27,14 @@ type jsonVertex struct {
 	Group     *jsonGroup      `json:"progressGroup,omitempty"`
 }
 
+// jsonGroup is the group of a step.
 type jsonGroup struct {
 	ID   string `json:"id,omitempty"`
 	Name string `json:"name,omitempty"`
 	Weak bool   `json:"weak,omitempty"`
 }
 
+// jsonActivity is an activity. Current is there even if it is zero.
 type jsonActivity struct {
 	ID        string        `json:"id"`
 	Vertex    digest.Digest `json:"vertex,omitempty"`
@@ -43,6 +46,7 @@ type jsonActivity struct {
 	Completed *time.Time    `json:"completed,omitempty"`
 }
 
+// jsonLog is a piece of output; bytes are base64 in JSON.
 type jsonLog struct {
 	Vertex    digest.Digest `json:"vertex,omitempty"`
 	Stream    int           `json:"stream,omitempty"`
@@ -50,6 +54,7 @@ type jsonLog struct {
 	Timestamp time.Time     `json:"timestamp"`
 }
 
+// jsonWarning is advice, its texts in base64.
 type jsonWarning struct {
 	Vertex digest.Digest  `json:"vertex,omitempty"`
 	Level  int            `json:"level,omitempty"`
@@ -60,6 +65,7 @@ type jsonWarning struct {
 	Range  []*pb.Range    `json:"range,omitempty"`
 }
 
+// jsonBatch is one line. The plural of the first name is a fact.
 type jsonBatch struct {
 	Vertexes []jsonVertex   `json:"vertexes,omitempty"`
 	Statuses []jsonActivity `json:"statuses,omitempty"`
@@ -67,6 +73,7 @@ type jsonBatch struct {
 	Warnings []jsonWarning  `json:"warnings,omitempty"`
 }
 
+// toJSON converts a batch; what is not there is left out.
 func toJSON(b *progress.Batch) *jsonBatch {
 	out := &jsonBatch{}
 	for _, v := range b.Vertices {
@@ -85,6 +92,7 @@ func toJSON(b *progress.Batch) *jsonBatch {
 	return out
 }
 
+// toGroup converts a group; nil stays nil.
 func toGroup(g *solver.ProgressGroup) *jsonGroup {
 	if g == nil {
 		return nil

@@ -93,6 +93,7 @@ type model struct {
 	begin *time.Time
 }
 
+// newModel returns the model of a build of which nothing is known.
 func newModel() *model { return &model{byID: map[digest.Digest]*step{}} }
 
 // apply brings in what is new.
@@ -117,6 +118,8 @@ func (m *model) apply(b *progress.Batch) {
 	}
 }
 
+// vertex brings in an event of a vertex: a step of its own, or one of a
+// group. A step takes its place in the order when it first shows.
 func (m *model) vertex(v *solver.VertexEvent) {
 	s := m.byID[v.Digest]
 	if s == nil {
@@ -202,6 +205,7 @@ func (s *step) ran(start, end *time.Time) {
 	s.runs = merged
 }
 
+// status replaces an activity in its place, or adds it at the end.
 func (s *step) status(st *solver.StatusEvent) {
 	for i, old := range s.statuses {
 		if old.ID == st.ID {
@@ -243,6 +247,7 @@ func (m *model) endLine(s *step) {
 	}
 }
 
+// emit ends the line that is open.
 func (m *model) emit(s *step) {
 	l := line{s.partialAt, string(bytes.TrimSuffix(s.partial, []byte{'\r'}))}
 	s.partial = s.partial[:0]

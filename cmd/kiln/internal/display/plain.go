@@ -53,6 +53,7 @@ type plainView struct {
 	out          bytes.Buffer
 }
 
+// newPlain returns a view that remembers lines until their step has its turn.
 func newPlain(w io.Writer, trunc bool) *plainView {
 	p := &plainView{w: w, model: newModel(), said: map[*step]*said{}, trunc: trunc}
 	p.model.onLine = func(s *step, l line) {
@@ -62,6 +63,7 @@ func newPlain(w io.Writer, trunc bool) *plainView {
 	return p
 }
 
+// of returns what was said of a step, nothing at first.
 func (p *plainView) of(s *step) *said {
 	sd := p.said[s]
 	if sd == nil {
@@ -71,6 +73,7 @@ func (p *plainView) of(s *step) *said {
 	return sd
 }
 
+// update takes in news without printing any.
 func (p *plainView) update(b *progress.Batch) error {
 	p.model.apply(b)
 	return nil
@@ -112,6 +115,8 @@ func (p *plainView) close(now time.Time) error {
 	return p.flush()
 }
 
+// flush writes in one piece, so that lines of other programs do not get in
+// between.
 func (p *plainView) flush() error {
 	_, err := p.w.Write(p.out.Bytes())
 	p.out.Reset()
@@ -241,6 +246,8 @@ func (p *plainView) takeFloor(s *step, sd *said, now time.Time) {
 	p.floor, p.since = s, now
 }
 
+// sayStatus prints an activity: how far it is, how long it took, whether it is
+// over.
 func (p *plainView) sayStatus(number int, st *solver.StatusEvent) {
 	fmt.Fprintf(&p.out, "#%d %s", number, st.ID)
 	if a := amount(st); a != "" {
@@ -260,6 +267,7 @@ func (p *plainView) sayStatus(number int, st *solver.StatusEvent) {
 	p.out.WriteByte('\n')
 }
 
+// sayEnd prints the line that ends a block. Scripts look for these words.
 func (p *plainView) sayEnd(s *step, sd *said, end time.Time) {
 	switch {
 	case s.canceled():

@@ -69,6 +69,7 @@ func (s *screen) end(rows []row, width int) error {
 	return err
 }
 
+// up moves to the begin of a line above. Terminals stop at the top.
 func (s *screen) up(b *bytes.Buffer, n int) {
 	b.WriteByte('\r')
 	if n > 0 {

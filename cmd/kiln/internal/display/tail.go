@@ -12,6 +12,7 @@ type tail struct {
 	size  int
 }
 
+// add remembers a line and forgets the oldest beyond the bounds.
 func (t *tail) add(l line) {
 	t.lines = append(t.lines, l)
 	t.size += len(l.text)

@@ -68,6 +68,8 @@ func columns(text string) int {
 	return n
 }
 
+// runeColumns is 2 for the wide characters of East Asia and for emoji, 0 for
+// marks that go onto the character before.
 func runeColumns(r rune) int {
 	switch {
 	case unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf):

@@ -25,10 +25,13 @@ type ttyView struct {
 	skewSet bool
 }
 
+// newTTY returns a view for a terminal whose size is asked for at each frame.
 func newTTY(w io.Writer, size func() (int, int), set settings, now func() time.Time) *ttyView {
 	return &ttyView{w: w, screen: &screen{w: w}, model: newModel(), set: set, size: size, now: now, begun: now()}
 }
 
+// update takes in news. The first start tells how the daemon's clock and ours
+// compare: the times of a remote daemon are shown by ours.
 func (t *ttyView) update(b *progress.Batch) error {
 	t.model.apply(b)
 	if !t.skewSet && t.model.begin != nil {
@@ -37,6 +40,7 @@ func (t *ttyView) update(b *progress.Batch) error {
 	return nil
 }
 
+// refresh draws a frame that leaves the last row of the screen to the cursor.
 func (t *ttyView) refresh(now time.Time) error {
 	width, height := t.size()
 	return t.screen.draw(t.frame(now, width, height-1, false), width)
@@ -89,6 +93,7 @@ func (t *ttyView) frame(now time.Time, width, height int, all bool) []row {
 	return append(rows, fit(blocks, max(0, height-1))...)
 }
 
+// header tells how long the build runs and how many steps have ended.
 func (t *ttyView) header(now time.Time, width int, all bool) string {
 	ended, total := t.model.counts()
 	text := fmt.Sprintf("[+] Building %.1fs (%d/%d)", now.Sub(t.begun).Seconds(), ended, total)
@@ -128,6 +133,7 @@ func fit(blocks []block, room int) []row {
 	return rows
 }
 
+// block lays out one step. Colours mark what is over; what runs is plain.
 func (t *ttyView) block(s *step, now time.Time, width int) block {
 	b := block{running: s.running()}
 	name, style := strings.ReplaceAll(s.name, "\t", " "), aec.ANSI(nil)

@@ -62,6 +62,7 @@ func (d *Daemon) Calls() []any {
 	return append([]any(nil), d.calls...)
 }
 
+// record keeps a request for Calls.
 func (d *Daemon) record(req any) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -62,6 +62,8 @@ func tagOf(name string) string {
 	return name
 }
 
+// put adds an entry in place of the one with the same names. A broken index
+// is left for its owner to repair.
 func put(dir string, desc ocispecs.Descriptor, annotations map[string]string) error {
 	unlock, err := lock(dir)
 	if err != nil {
@@ -93,6 +95,7 @@ func put(dir string, desc ocispecs.Descriptor, annotations map[string]string) er
 	return write(dir, ocispecs.ImageIndexFile, idx)
 }
 
+// read returns the index. The error is fs.ErrNotExist if there is none.
 func read(dir string) (ocispecs.Index, error) {
 	var idx ocispecs.Index
 	path := filepath.Join(dir, ocispecs.ImageIndexFile)
@@ -113,6 +116,7 @@ func read(dir string) (ocispecs.Index, error) {
 	return idx, nil
 }
 
+// write replaces a file of the layout.
 func write(dir, name string, value any) error {
 	data, err := json.Marshal(value)
 	if err != nil {

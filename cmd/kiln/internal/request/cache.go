@@ -37,6 +37,7 @@ func ImportCaches(values []string, env Env) ([]Cache, error) {
 	})
 }
 
+// caches reads values of either flag and puts the flag in front of errors.
 func caches(flag string, values []string, env Env, check func(Cache) error) ([]Cache, error) {
 	var out []Cache
 	for _, v := range values {
@@ -52,6 +53,8 @@ func caches(flag string, values []string, env Env, check func(Cache) error) ([]C
 	return out, nil
 }
 
+// parseCache reads one value. A bare reference is the oldest form there is,
+// and still in scripts.
 func parseCache(flag, value string, env Env) (Cache, error) {
 	if !strings.Contains(value, "type=") {
 		return Cache{"registry", map[string]string{"ref": value}}, nil

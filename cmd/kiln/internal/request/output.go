@@ -42,6 +42,8 @@ func Outputs(values []string) ([]Output, error) {
 	return out, nil
 }
 
+// parseOutput reads one value. dest is for the client alone: where it goes is
+// none of the daemon's business.
 func parseOutput(value string) (Output, error) {
 	e, err := parseEntry("output", value)
 	if err != nil {
@@ -80,6 +82,7 @@ func parseOutput(value string) (Output, error) {
 	return o, nil
 }
 
+// orStdout fills in the stream that is meant when no file is named.
 func orStdout(dest string) string {
 	if dest == "" {
 		return "-"
@@ -87,6 +90,7 @@ func orStdout(dest string) string {
 	return dest
 }
 
+// deleteMode reads what becomes of files that are in the way.
 func deleteMode(mode string) (bool, error) {
 	switch mode {
 	case "", "copy":

@@ -34,6 +34,8 @@ func Secrets(values []string, env Env) ([]Secret, error) {
 	return out, nil
 }
 
+// parseSecret reads one value. Unknown keys are refused: a misspelt one would
+// lose the secret.
 func parseSecret(value string) (Secret, error) {
 	var s Secret
 	fields, err := csvvalue.Fields(value, nil)
