@@ -115,9 +115,9 @@ func TestSecretsAndCaches(t *testing.T) {
 	dir := folder(t, "secret", "hidden-words", "Dockerfile", fmt.Sprintf(`FROM %s
 ARG N
 RUN --mount=type=secret,id=s --mount=type=cache,id=%s,target=/c \
-    echo $N: $(cat /run/secrets/s), $(cat /c/n); echo $N > /c/n
+    echo $N: $(cat /run/secrets/s), $(cat /c/n 2>&1); echo $N > /c/n
 `, base(t, "busybox"), t.Name()))
-	for n, want := range []string{"0: hidden-words,", "1: hidden-words, 0", "2: hidden-words, 1"} {
+	for n, want := range []string{"0: hidden-words, cat: can't open '/c/n': No such file or directory", "1: hidden-words, 0", "2: hidden-words, 1"} {
 		out := dockerfile(t, d, dir, fmt.Sprintf("--opt=build-arg:N=%d", n), "--secret=id=s,src="+filepath.Join(dir, "secret")).ok(t)
 		if got := strings.TrimSpace(readSteps(out.stderr).output("--mount=type=secret")); got != want {
 			t.Errorf("step printed %q, want %q", got, want)
@@ -162,7 +162,7 @@ func TestCtr(t *testing.T) {
 	image := world.registry.Addr + "/ctr:test"
 	dir := folder(t, "Dockerfile", "FROM "+base(t, "busybox")+"\nRUN : ctr; echo text > /file\n")
 	dockerfile(t, d, dir, "--output=type=image,unpack=true,name="+image).ok(t)
-	if check := ctr(t, d, "images", "check", "name=="+image).ok(t).stdout; !strings.Contains(check, "complete (2/2)") {
+	if check := ctr(t, d, "images", "check", "name=="+image).ok(t).stdout; !strings.Contains(check, "complete") || !strings.Contains(check, "true") {
 		t.Errorf("ctr images check:\n%s", check)
 	}
 	tar := filepath.Join(t.TempDir(), "image.tar")
