@@ -9,9 +9,15 @@
 //   - Session: one client's connection. The client is the gRPC server, the
 //     daemon the gRPC client, over HTTP/2 inside whatever carried the session
 //     here (a Control.Session stream or a hijacked POST /session).
+//
 //   - Manager: the sessions that are open now, by id.
+//
 //   - Shared key: what a client gives so that later sessions of the same
 //     directory can reuse what an earlier one transferred.
+//
+//   - Memo: answers that hold for the length of a session.
+//
+//   - AgentSocket: the client's SSH agent behind a socket of this machine.
 //
 // # Lifecycle
 //

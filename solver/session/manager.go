@@ -99,9 +99,7 @@ func (m *Manager) remove(s *Session) {
 // ends. A prefix "name:" of the id is ignored: clients use it to tell their
 // stores apart.
 func (m *Manager) Get(ctx context.Context, id string) (*Session, error) {
-	if _, after, ok := strings.Cut(id, ":"); ok {
-		id = after
-	}
+	id = bareID(id)
 	if id == "" {
 		return nil, ErrNone
 	}
@@ -118,6 +116,14 @@ func (m *Manager) Get(ctx context.Context, id string) (*Session, error) {
 		case <-changed:
 		}
 	}
+}
+
+// bareID is an id without the prefix of a store.
+func bareID(id string) string {
+	if _, after, ok := strings.Cut(id, ":"); ok {
+		return after
+	}
+	return id
 }
 
 // Any calls f with the sessions of ids in order until one succeeds, and

@@ -108,6 +108,8 @@ var Rooms = []Room{
 	{Path: "solver/source/http", Row: 3, Siblings: []string{"solver/source"}, Reason: reasonContract},
 	{Path: "solver/source/local", Row: 3, Siblings: []string{"solver/source"}, Reason: reasonContract},
 	{Path: "solver/source/blob", Row: 3, Siblings: []string{"solver/source"}, Reason: reasonContract},
+	{Path: "solver/source/sourcetest", Row: 3,
+		Reason: "tests of sources stand on the same parts as they do; production code never imports it"},
 	{Path: "solver/export", Row: 3, Reason: "a contract knows no other contract and none of its implementations"},
 	// Images in the store and images in archives are made of the same blobs,
 	// so what makes them stands between the contract and both.
