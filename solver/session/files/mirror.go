@@ -88,6 +88,8 @@ func (m *Mirror) change(old, st *fsutil.Stat, mode fs.FileMode) (bool, error) {
 		if err := m.writer.Remove(st.GetPath()); err != nil {
 			return false, err
 		}
+		// What was in a directory is gone with it.
+		m.gone = st.GetPath()
 	}
 	switch {
 	case mode.IsDir():

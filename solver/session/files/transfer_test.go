@@ -173,6 +173,12 @@ func TestMirrorFollowsChanges(t *testing.T) {
 			}
 			return os.MkdirAll(filepath.Join(src, "dir/deep/er"), 0o755)
 		}, true},
+		{"directory becomes link", func() error {
+			if err := os.RemoveAll(filepath.Join(src, "dir")); err != nil {
+				return err
+			}
+			return os.Symlink("a", filepath.Join(src, "dir"))
+		}, true},
 		{"mode only", func() error { return os.Chmod(filepath.Join(src, "a"), 0o4755) }, true},
 		{"link elsewhere", func() error {
 			if err := os.Remove(filepath.Join(src, "link")); err != nil {
