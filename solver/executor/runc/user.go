@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -42,6 +43,11 @@ func lookupUser(root, name string) (specs.User, error) {
 		return specs.User{}, fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
 	}
 	out := specs.User{UID: uint32(u.Uid), GID: uint32(u.Gid)}
+	// A process that leaves its group must not gain what the group is denied,
+	// so the group is among the supplementary ones too.
+	if !slices.Contains(u.Sgids, u.Gid) {
+		out.AdditionalGids = append(out.AdditionalGids, uint32(u.Gid))
+	}
 	for _, g := range u.Sgids {
 		out.AdditionalGids = append(out.AdditionalGids, uint32(g))
 	}
