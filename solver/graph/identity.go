@@ -177,7 +177,7 @@ func (n *node) content(ctx context.Context, i int, fn solver.ContentFunc, in *he
 		err = fmt.Errorf("input %d has no content digest", i)
 	}
 	if err != nil {
-		return "", vertexError(n.vertex, err)
+		return "", vertexError(n.vertex, fmt.Errorf("failed to compute cache key: %w", err))
 	}
 	n.mu.Lock()
 	n.contents[id] = d
