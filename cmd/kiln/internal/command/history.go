@@ -270,7 +270,6 @@ func printResult(w io.Writer, prefix string, res *control.BuildResultInfo) {
 	for _, d := range res.GetResults() {
 		fmt.Fprintf(w, "  %sdescriptor: %s\n", prefix, d)
 	}
-	//nolint:staticcheck // older daemons fill only this one
 	if d := res.GetResultDeprecated(); d != nil && len(res.GetResults()) == 0 {
 		fmt.Fprintf(w, "  %sdescriptor: %s\n", prefix, d)
 	}

@@ -159,7 +159,7 @@ func (b *buildFlags) planOutputs(g *globals, p *plan) error {
 	}
 	if len(outs) > 0 {
 		// Daemons from before there could be several look here.
-		p.request.ExporterDeprecated, p.request.ExporterAttrsDeprecated = outs[0].Type, outs[0].Attrs //nolint:staticcheck // for them
+		p.request.ExporterDeprecated, p.request.ExporterAttrsDeprecated = outs[0].Type, outs[0].Attrs
 	}
 	if len(places) > 0 {
 		p.attach = append(p.attach, attach.NewOutputs(places))

@@ -30,7 +30,6 @@ type script struct {
 	view   view
 	begin  time.Time
 	steps  map[string]*solver.VertexEvent
-	onStep func()
 }
 
 func newScript(t *testing.T, v view) *script {
