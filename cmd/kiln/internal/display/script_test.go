@@ -26,10 +26,10 @@ import (
 //	log STEP "TEXT"         a Go string
 //	refresh, close
 type script struct {
-	t      *testing.T
-	view   view
-	begin  time.Time
-	steps  map[string]*solver.VertexEvent
+	t     *testing.T
+	view  view
+	begin time.Time
+	steps map[string]*solver.VertexEvent
 }
 
 func newScript(t *testing.T, v view) *script {
