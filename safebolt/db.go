@@ -54,6 +54,8 @@ type DB struct {
 
 	// Growth since the pin, guarded by write; relief wakes writers after each attempt of the background loop.
 	size, pinned int64
+	reserved     int64 // up to where blocks are allocated; see reserve
+	scarce       bool  // the reserve could not be filled up
 	attempts     uint64
 	attemptErr   error
 	relief       *sync.Cond
@@ -168,6 +170,7 @@ func (d *DB) firstPoint(ctx context.Context) error {
 	}
 	d.pin = pin
 	d.size, d.pinned = pin.Size(), pin.Size()
+	d.reserve()
 	last := &d.rec.last
 	if last.sequence != 0 && last.meta == *m {
 		if last.bootID == d.opts.BootID {
@@ -205,12 +208,28 @@ func (d *DB) Update(fn func(*bolt.Tx) error) error {
 		return err
 	}
 	d.size = size
+	d.reserve()
 	d.generation.Add(1)
 	wake(d.dirty)
 	if d.size-d.pinned > d.opts.MaxGrowth/64 {
 		wake(d.urgent)
 	}
 	return nil
+}
+
+// reserve keeps blocks allocated behind the last page in use. Copy-on-write
+// makes even a removal write new pages: without a reserve, a full disk could
+// not be emptied. The caller holds write, or is Open.
+func (d *DB) reserve() {
+	if d.size+reserveSize/2 <= d.reserved {
+		return
+	}
+	switch err := allocate(d.file, d.size, reserveSize); {
+	case err == nil:
+		d.reserved, d.scarce = d.size+reserveSize, false
+	case errors.Is(err, syscall.ENOSPC):
+		d.scarce = true
+	}
 }
 
 // Exclude runs fn in a write transaction that is rolled back whatever fn returns: no other writer runs meanwhile, and
@@ -227,7 +246,7 @@ func (d *DB) Exclude(fn func(*bolt.Tx) error) error {
 
 // awaitRoom holds a writer back while the file has grown too far since the pin. The caller holds write.
 func (d *DB) awaitRoom() error {
-	for d.size-d.pinned > d.opts.MaxGrowth {
+	for d.size-d.pinned > d.limit() {
 		wake(d.urgent)
 		for n := d.attempts; d.attempts == n; {
 			d.relief.Wait()
@@ -237,6 +256,16 @@ func (d *DB) awaitRoom() error {
 		}
 	}
 	return nil
+}
+
+// limit is by how much the file may grow between two safe points. On a full
+// disk pages must be used again before the reserve is gone. The caller holds
+// write.
+func (d *DB) limit() int64 {
+	if d.scarce {
+		return min(d.opts.MaxGrowth, reserveSize/8)
+	}
+	return d.opts.MaxGrowth
 }
 
 // wake leaves a token in a channel of capacity 1.
@@ -406,6 +435,10 @@ func (d *DB) wait(ctx context.Context) bool {
 		}
 	}
 }
+
+// reserveSize is how much is kept allocated behind the last page in use: some
+// hundred small transactions.
+const reserveSize = 2 << 20
 
 // mapCeiling is the address space set aside for the database, so that it is never mapped anew: that would wait for
 // the pin, which waits for a Sync. Address space costs nothing.

@@ -172,6 +172,8 @@ func (rf *recordFile) write(bootID string, m *meta, sync bool) error {
 		if err := rf.f.Truncate(2 * slotSpacing); err != nil {
 			return fmt.Errorf("size safe point record: %w", err)
 		}
+		// Not every file system can allocate; there, a full disk may refuse the second record.
+		_ = allocate(rf.f, 0, 2*slotSpacing)
 	}
 	if _, err := rf.f.WriteAt(next.encode(), int64(next.sequence%2)*slotSpacing); err != nil {
 		return fmt.Errorf("write safe point record: %w", err)

@@ -19,6 +19,16 @@ func datasync(f *os.File) error {
 	}
 }
 
+// allocate takes blocks for a part of the file, which keeps its length.
+func allocate(f *os.File, from, length int64) error {
+	for {
+		err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, from, length)
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}
+
 // lock takes the lock that bbolt itself takes on its file, waiting at most timeout for another process.
 func lock(f *os.File, timeout time.Duration) error {
 	deadline := time.Now().Add(timeout)
