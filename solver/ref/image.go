@@ -143,7 +143,7 @@ func (im *image) make(ctx context.Context, i int) (_ *entry, err error) {
 		return nil, err
 	}
 	rec.Blobs = map[string]blobRecord{originalVariant: {Descriptor: im.layers[i].Descriptor, DiffID: rec.DiffID, Original: true}}
-	idx, err := im.unpack(ctx, i, &rec, parent)
+	idx, err := im.unpackSound(ctx, i, &rec, parent)
 	if err != nil {
 		return nil, fmt.Errorf("unpack layer %s: %w", im.layers[i].Descriptor.Digest, err)
 	}
