@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/kilnbuild/kiln/solver"
@@ -158,7 +159,14 @@ func SourceInfo(in *solver.SourceInfo) *pb.SourceInfo {
 	if in == nil {
 		return nil
 	}
-	return &pb.SourceInfo{Filename: in.Filename, Data: in.Data, Language: in.Language}
+	out := &pb.SourceInfo{Filename: in.Filename, Data: in.Data, Language: in.Language}
+	if in.Definition != nil {
+		out.Definition = &pb.Definition{}
+		if proto.Unmarshal(in.Definition, out.Definition) != nil {
+			out.Definition = nil // an addition: the place is told without it
+		}
+	}
+	return out
 }
 
 // FromSourceInfo converts from the wire type; nil stays nil.
@@ -166,7 +174,13 @@ func FromSourceInfo(in *pb.SourceInfo) *solver.SourceInfo {
 	if in == nil {
 		return nil
 	}
-	return &solver.SourceInfo{Filename: in.GetFilename(), Data: in.GetData(), Language: in.GetLanguage()}
+	out := &solver.SourceInfo{Filename: in.GetFilename(), Data: in.GetData(), Language: in.GetLanguage()}
+	if in.Definition != nil {
+		if data, err := (proto.MarshalOptions{Deterministic: true}).Marshal(in.Definition); err == nil {
+			out.Definition = data
+		}
+	}
+	return out
 }
 
 // Ranges converts to the wire type.

@@ -18,27 +18,29 @@ import (
 // maxText bounds error texts on the wire, in bytes.
 const maxText = 64 << 10
 
-// kinds maps kinds of errors to codes, in the order of precedence.
+// kinds maps kinds of errors to codes, in the order of precedence. Those that
+// are not sent always are for errors of calls only, see inBuild.
 var kinds = []struct {
-	is   error
-	code codes.Code
+	is     error
+	code   codes.Code
+	always bool
 }{
-	{context.Canceled, codes.Canceled},
-	{context.DeadlineExceeded, codes.DeadlineExceeded},
-	{errdefs.ErrInvalidArgument, codes.InvalidArgument},
-	{errdefs.ErrNotFound, codes.NotFound},
-	{errdefs.ErrAlreadyExists, codes.AlreadyExists},
-	{errdefs.ErrPermissionDenied, codes.PermissionDenied},
-	{errdefs.ErrResourceExhausted, codes.ResourceExhausted},
-	{errdefs.ErrFailedPrecondition, codes.FailedPrecondition},
-	{errdefs.ErrAborted, codes.Aborted},
-	{errdefs.ErrOutOfRange, codes.OutOfRange},
-	{errdefs.ErrNotImplemented, codes.Unimplemented},
-	{errdefs.ErrInternal, codes.Internal},
-	{errdefs.ErrUnavailable, codes.Unavailable},
-	{errdefs.ErrDataLoss, codes.DataLoss},
-	{errdefs.ErrUnauthenticated, codes.Unauthenticated},
-	{fs.ErrNotExist, codes.NotFound},
+	{context.Canceled, codes.Canceled, true},
+	{context.DeadlineExceeded, codes.DeadlineExceeded, true},
+	{errdefs.ErrInvalidArgument, codes.InvalidArgument, false},
+	{errdefs.ErrNotFound, codes.NotFound, false},
+	{errdefs.ErrAlreadyExists, codes.AlreadyExists, false},
+	{errdefs.ErrPermissionDenied, codes.PermissionDenied, false},
+	{errdefs.ErrResourceExhausted, codes.ResourceExhausted, true},
+	{errdefs.ErrFailedPrecondition, codes.FailedPrecondition, false},
+	{errdefs.ErrAborted, codes.Aborted, false},
+	{errdefs.ErrOutOfRange, codes.OutOfRange, false},
+	{errdefs.ErrNotImplemented, codes.Unimplemented, false},
+	{errdefs.ErrInternal, codes.Internal, true},
+	{errdefs.ErrUnavailable, codes.Unavailable, false},
+	{errdefs.ErrDataLoss, codes.DataLoss, false},
+	{errdefs.ErrUnauthenticated, codes.Unauthenticated, false},
+	{fs.ErrNotExist, codes.NotFound, false},
 }
 
 // Code returns the gRPC code of an error.
@@ -52,7 +54,7 @@ func Code(err error) codes.Code {
 		return codes.Unimplemented
 	}
 	for _, k := range kinds {
-		if errors.Is(err, k.is) {
+		if errors.Is(err, k.is) && (k.always || !inBuild(err)) {
 			return k.code
 		}
 	}
@@ -61,6 +63,16 @@ func Code(err error) codes.Code {
 		return s.GRPCStatus().Code()
 	}
 	return codes.Unknown
+}
+
+// inBuild tells what went wrong in a step or a frontend from what is wrong with
+// a call. Clients print the code of an error in front of its text, where
+// "NotFound" about a file that a step wanted would only confuse; they match
+// the text without it, too.
+func inBuild(err error) bool {
+	var step *solver.VertexError
+	var front *solver.FrontendError
+	return errors.As(err, &step) || errors.As(err, &front)
 }
 
 // ToStatus converts an error with its details; nil gives nil.

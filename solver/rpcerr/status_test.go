@@ -1,6 +1,7 @@
 package rpcerr_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,13 +9,19 @@ import (
 
 	"github.com/containerd/errdefs"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/kilnbuild/kiln/solver"
+	pb "github.com/kilnbuild/kiln/solver/pb/llb"
 	"github.com/kilnbuild/kiln/solver/rpcerr"
 )
 
 func TestDetailsSurviveTheWire(t *testing.T) {
-	info := &solver.SourceInfo{Filename: "Dockerfile", Language: "Dockerfile", Data: []byte("FROM x\n")}
+	definition, err := proto.Marshal(&pb.Definition{Def: [][]byte{[]byte("op")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	info := &solver.SourceInfo{Filename: "Dockerfile", Language: "Dockerfile", Data: []byte("FROM x\n"), Definition: definition}
 	at := []solver.Range{{Start: solver.Position{Line: 3}, End: solver.Position{Line: 4, Character: 2}}}
 	in := fmt.Errorf("failed to solve: %w", &solver.SourceError{Info: info, Ranges: at,
 		Err: &solver.VertexError{Digest: "sha256:abc", Err: &solver.ExitError{Code: 7, Err: errors.New("exit code: 7")}}})
@@ -27,6 +34,9 @@ func TestDetailsSurviveTheWire(t *testing.T) {
 	var exit *solver.ExitError
 	if !errors.As(out, &src) || !errors.As(out, &vtx) || !errors.As(out, &exit) {
 		t.Fatalf("details are lost: %#v", out)
+	}
+	if !bytes.Equal(src.Info.Definition, definition) {
+		t.Errorf("graph of the source: %q", src.Info.Definition)
 	}
 	if src.Info.Filename != "Dockerfile" || len(src.Ranges) != 1 || src.Ranges[0] != at[0] {
 		t.Errorf("source %+v %+v", src.Info, src.Ranges)
@@ -47,6 +57,10 @@ func TestCodes(t *testing.T) {
 		{fmt.Errorf("x: %w", errdefs.ErrNotFound), codes.NotFound},
 		{fmt.Errorf("x: %w", errors.Join(errors.New("y"), errdefs.ErrInvalidArgument)), codes.InvalidArgument},
 		{&solver.SubrequestError{Name: "frontend.x"}, codes.Unimplemented},
+		{&solver.VertexError{Err: errdefs.ErrNotFound}, codes.Unknown},
+		{&solver.FrontendError{Name: "x", Err: errdefs.ErrInvalidArgument}, codes.Unknown},
+		{&solver.FrontendError{Name: "x", Err: &solver.SubrequestError{Name: "frontend.x"}}, codes.Unimplemented},
+		{&solver.VertexError{Err: context.Canceled}, codes.Canceled},
 	}
 	for _, tt := range tests {
 		if got := rpcerr.Code(tt.err); got != tt.want {
