@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"runtime/debug"
 	"sync"
 
 	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -91,11 +93,25 @@ func (b *bridge) callFrontend(ctx context.Context, req frontend.SolveRequest) (*
 		return nil, fmt.Errorf("frontends call each other more than %d deep: %w", maxNesting, errdefs.ErrResourceExhausted)
 	}
 	sub := &bridge{job: b.job, nesting: b.nesting + 1}
-	res, err := f.Solve(ctx, sub, frontend.Request{Opts: req.Opts, Inputs: req.Inputs})
+	res, err := safely(ctx, func() (*frontend.Result, error) {
+		return f.Solve(ctx, sub, frontend.Request{Opts: req.Opts, Inputs: req.Inputs})
+	})
 	if err != nil {
 		return nil, &solver.FrontendError{Name: name, Source: req.Opts["source"], Err: err}
 	}
 	return res, nil
+}
+
+// safely calls a frontend. Frontends read what strangers wrote: a panic of one
+// fails its build, and the other builds go on.
+func safely(ctx context.Context, call func() (*frontend.Result, error)) (res *frontend.Result, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			log.G(ctx).Errorf("panic in a frontend: %v\n%s", p, debug.Stack())
+			res, err = nil, fmt.Errorf("internal error: panic in the frontend: %v: %w", p, errdefs.ErrInternal)
+		}
+	}()
+	return call()
 }
 
 // Warn passes advice on.

@@ -39,7 +39,8 @@ func (r *request) otherFrontend() (otherImage, bool) {
 
 // forward hands the request to another frontend.
 func (r *request) forward(ctx context.Context, image otherImage) (*frontend.Result, error) {
-	opts := maps.Clone(r.opts.raw)
+	opts := map[string]string{}
+	maps.Copy(opts, r.opts.raw)
 	opts[optCommandLine] = image.commandLine
 	opts[optSource], _, _ = strings.Cut(strings.TrimSpace(image.commandLine), " ")
 	result, err := r.bridge.Solve(ctx, frontend.SolveRequest{Frontend: "gateway.v0", Opts: opts, Inputs: r.inputs})

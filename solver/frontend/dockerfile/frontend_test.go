@@ -169,6 +169,9 @@ func TestOtherFrontend(t *testing.T) {
 	if _, err := b.solve("build-arg:BUILDKIT_SYNTAX", "other"); err != nil || got.Opts["source"] != "other" {
 		t.Errorf("override: %+v, %v", got, err)
 	}
+	if _, err := New().Solve(t.Context(), b, frontend.Request{}); err != nil || got.Opts["source"] != "example/front:1" {
+		t.Errorf("without any option: %+v, %v", got, err)
+	}
 	b.forwarded = func(frontend.SolveRequest) (*frontend.Result, error) { return nil, errors.New("no such image") }
 	_, err := b.solve()
 	var placed *solver.SourceError

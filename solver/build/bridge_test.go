@@ -1,0 +1,21 @@
+package build
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/kilnbuild/kiln/solver/frontend"
+)
+
+func TestFrontendPanic(t *testing.T) {
+	res, err := safely(t.Context(), func() (*frontend.Result, error) {
+		var opts map[string]string
+		opts["a"] = "b"
+		return &frontend.Result{}, nil
+	})
+	if res != nil || !errdefs.IsInternal(err) || !strings.Contains(err.Error(), "nil map") {
+		t.Errorf("%v, %v", res, err)
+	}
+}
