@@ -1,12 +1,12 @@
 package differ
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"maps"
 
@@ -24,9 +24,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
-
-// blobBuffer joins the small writes of tar headers before they are hashed.
-const blobBuffer = 256 << 10
 
 // Layer is the result of a comparison.
 type Layer struct {
@@ -197,14 +194,22 @@ func (c *comparison) write(ctx context.Context, cw content.Writer, pair differdi
 	if err != nil {
 		return Layer{}, fmt.Errorf("start compression: %w", err)
 	}
-	sum := sha256.New()
-	tar := bufio.NewWriterSize(io.MultiWriter(sum, compressor), blobBuffer)
+	// Reading and hashing files is one core's work, what comes after the tar
+	// another's. The content store hashes what it stores: for a plain tar that
+	// is the diff id.
+	var sum hash.Hash
+	sink := io.Writer(compressor)
+	if c.config.Compressor != nil || c.algorithm != compress.Uncompressed {
+		sum = sha256.New()
+		sink = io.MultiWriter(sum, compressor)
+	}
+	tar := startWriteBehind(sink)
 	index, err := differdiff.Write(ctx, tar, pair, differdiff.Options{
 		Epoch:      c.config.SourceDateEpoch,
 		UserXattrs: c.differ.config.UserXattrs,
 	})
-	if err == nil {
-		err = tar.Flush()
+	if closeErr := tar.close(); err == nil {
+		err = closeErr
 	}
 	// The compressor is closed even after an error, it may own goroutines.
 	if closeErr := compressor.Close(); err == nil && closeErr != nil {
@@ -212,6 +217,9 @@ func (c *comparison) write(ctx context.Context, cw content.Writer, pair differdi
 	}
 	if err != nil {
 		return Layer{}, err
+	}
+	if sum == nil {
+		return Layer{DiffID: cw.Digest(), Index: index}, nil
 	}
 	return Layer{DiffID: digest.NewDigest(digest.SHA256, sum), Index: index}, nil
 }

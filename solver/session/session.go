@@ -57,6 +57,8 @@ func newSession(ctx context.Context, cancel context.CancelCauseFunc, conn net.Co
 	s.conn, err = grpc.NewClient("passthrough:///session",
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
+		// What gRPC writes at once is one message of the outer stream.
+		grpc.WithWriteBufferSize(maxChunk),
 		grpc.WithInitialWindowSize(4<<20), grpc.WithInitialConnWindowSize(8<<20),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) {

@@ -18,8 +18,9 @@ type ByteStream interface {
 }
 
 // maxChunk is the largest message sent, in bytes; well below the limits of
-// all known peers.
-const maxChunk = 32 << 10
+// all known peers. With its framing it just fits into a buffer of 32 KiB: the
+// next size gRPC has is 1 MiB, and it clears the whole of it each time.
+const maxChunk = 32<<10 - 64
 
 // NewStreamConn returns a connection over s. Deadlines are not supported.
 // closed, if not nil, is called once on Close.

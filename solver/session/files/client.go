@@ -163,8 +163,8 @@ func (s packetStream) Recv() (*fsutil.Packet, error) {
 // Abort cancels the call.
 func (s packetStream) Abort() { s.abort() }
 
-// streamChunk is the size of pieces of a byte stream, in bytes.
-const streamChunk = 1 << 20
+// streamChunk is the size of pieces of a byte stream, in bytes; see chunkSize.
+const streamChunk = chunkSize
 
 // PushStream returns a writer whose bytes the client receives as one stream.
 // Close waits until the client has taken everything. exists is true, and the
@@ -182,8 +182,10 @@ func PushStream(ctx context.Context, s *session.Session, t Target) (io.WriteClos
 type streamWriter struct {
 	stream grpc.ClientStream
 	cancel func()
-	done   bool
-	err    error
+	// pending is less than a piece that is not sent yet.
+	pending []byte
+	done    bool
+	err     error
 }
 
 // Write sends p in pieces. Once the client has said that it has the result,
@@ -191,17 +193,37 @@ type streamWriter struct {
 func (w *streamWriter) Write(p []byte) (int, error) {
 	n := len(p)
 	for len(p) > 0 && !w.done && w.err == nil {
-		chunk := p[:min(len(p), streamChunk)]
-		if err := w.stream.SendMsg(&filesync.BytesMessage{Data: chunk}); err != nil {
-			w.finish()
-			break
+		if len(w.pending) == 0 && len(p) >= streamChunk {
+			w.send(p[:streamChunk])
+			p = p[streamChunk:]
+			continue
 		}
-		p = p[len(chunk):]
+		m := min(len(p), streamChunk-len(w.pending))
+		w.pending = append(w.pending, p[:m]...)
+		p = p[m:]
+		if len(w.pending) == streamChunk {
+			w.flush()
+		}
 	}
 	if w.err != nil {
 		return 0, w.err
 	}
 	return n, nil
+}
+
+// flush sends what is pending.
+func (w *streamWriter) flush() {
+	if len(w.pending) > 0 && !w.done && w.err == nil {
+		w.send(w.pending)
+	}
+	w.pending = w.pending[:0]
+}
+
+// send sends one piece.
+func (w *streamWriter) send(chunk []byte) {
+	if err := w.stream.SendMsg(&filesync.BytesMessage{Data: chunk}); err != nil {
+		w.finish()
+	}
 }
 
 // finish reads the client's verdict.
@@ -223,6 +245,7 @@ func (w *streamWriter) finish() {
 // Close ends the stream and waits for the client.
 func (w *streamWriter) Close() error {
 	defer w.cancel()
+	w.flush()
 	if !w.done {
 		if err := w.stream.CloseSend(); err != nil {
 			w.err = err

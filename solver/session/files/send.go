@@ -22,8 +22,10 @@ type Tree interface {
 }
 
 const (
-	// chunkSize is the largest piece of a file in one packet, in bytes.
-	chunkSize = 32 << 10
+	// chunkSize is the largest piece of a file in one packet, in bytes. With
+	// its framing it fits into a buffer of 32 KiB, after which gRPC takes, and
+	// clears, one of 1 MiB.
+	chunkSize = 32<<10 - 64
 	// readers is how many files are read at once.
 	readers = 4
 )
