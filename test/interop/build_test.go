@@ -48,6 +48,32 @@ func clientOutput(t *testing.T, d *daemon.Daemon, args ...string) string {
 	return string(out)
 }
 
+// TestManyBuilds runs many builds at once, each with work of its own and work
+// that all share.
+func TestManyBuilds(t *testing.T) {
+	d := watch(t)
+	kiln, ref := own(t, "kiln"), base(t, "busybox")
+	const builds = 24
+	var shared [builds]string
+	var all sync.WaitGroup
+	for i := range builds {
+		dir := folder(t, "Dockerfile", fmt.Sprintf("FROM %s\nRUN : many; cat /proc/sys/kernel/random/uuid > /id\nRUN cat /id; echo %d > /own\n", ref, i))
+		all.Go(func() {
+			out, err := exec.CommandContext(t.Context(), kiln, "--addr", d.Address, "build", "--progress=plain", dir).CombinedOutput()
+			if err != nil {
+				t.Errorf("build %d: %v\n%s", i, err, out)
+			}
+			shared[i] = readSteps(string(out)).output("cat /id;")
+		})
+	}
+	all.Wait()
+	for i, id := range shared {
+		if len(id) < 36 || id != shared[0] {
+			t.Errorf("build %d saw %q, build 0 saw %q", i, id, shared[0])
+		}
+	}
+}
+
 // TestRawJSON: every vertex of a second build is cached in the words that
 // programs read.
 func TestRawJSON(t *testing.T) {

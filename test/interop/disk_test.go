@@ -79,6 +79,7 @@ func TestCorruptBlob(t *testing.T) {
 	if spoilt.err == nil {
 		t.Errorf("a corrupt layer was exported:\n%s", spoilt.stderr)
 	}
+	spoilt.failed(t, "sha256:")
 	pushed := dockerfile(t, d, dir, "--output=type=image,push=true,name="+world.registry.Addr+"/corrupt:test")
 	if pushed.err == nil {
 		unpackImage(t, "docker://"+world.registry.Addr+"/corrupt:test") // Fails on wrong bytes.
