@@ -104,10 +104,12 @@ func Assemble(ctx context.Context, opt Options) (b *Builder, err error) {
 	}
 	policies := b.policies(opt)
 	b.prune = pruner{refs: b.refs, collect: opt.Host.GarbageCollect, policies: policies, kick: make(chan struct{}, 1)}
+	idle := &idler{}
+	b.later(idle.close)
 	b.Builds = build.New(build.Config{
 		Graph: b.graph, Sessions: sessions, Sources: sources, NewOp: makers.new, Worker: worker,
 		Frontends: newFrontends(opt.Config), Exporters: b.newExporters(registries, sessions), Entitlements: opt.Config.Entitlements,
-		Observers: []build.Observer{past, &b.prune}, DisabledCaps: disabledCaps,
+		Observers: []build.Observer{past, &b.prune, idle}, DisabledCaps: disabledCaps,
 	})
 	b.Control = control.New(control.Config{
 		Builder: b.Builds, Sessions: sessions, Refs: b.refs, History: past, Content: contentserver.New(opt.Host.Content),

@@ -22,6 +22,12 @@ const (
 // depend on the machine. Above one, the number of workers changes no byte.
 const zstdMinConcurrency = 2
 
+// zstdWindow is the window up to the default level: that of the reference
+// implementation. The encoder's own is 8 MiB, which makes layers 3 % smaller and
+// takes half as long again and four times the memory: each worker holds several
+// windows.
+const zstdWindow = 2 << 20
+
 // Options tune a Writer. The zero value is right for most callers.
 type Options struct {
 	// Level is 0–9 for gzip (0 stores, 9 is smallest) and 0–22 for zstd, mapped
@@ -50,10 +56,16 @@ func NewWriter(w io.Writer, a Algorithm, opts Options) (io.WriteCloser, error) {
 		if err != nil {
 			return nil, err
 		}
-		zw, err := zstd.NewWriter(w,
-			zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)),
+		speed := zstd.EncoderLevelFromZstd(level)
+		encoder := []zstd.EOption{
+			zstd.WithEncoderLevel(speed),
 			zstd.WithEncoderConcurrency(max(zstdMinConcurrency, opts.workers())),
-			zstd.WithConcurrentBlocks(true))
+			zstd.WithConcurrentBlocks(true),
+		}
+		if speed <= zstd.SpeedDefault {
+			encoder = append(encoder, zstd.WithWindowSize(zstdWindow))
+		}
+		zw, err := zstd.NewWriter(w, encoder...)
 		if err != nil {
 			return nil, fmt.Errorf("create zstd encoder: %w", err)
 		}
