@@ -53,7 +53,6 @@ var ErrNoRuntime = errors.New("no OCI runtime found in PATH (looked for buildkit
 type Executor struct {
 	cfg     Config
 	runtime *gorunc.Runc
-	isCrun  bool
 
 	mu      sync.Mutex
 	running map[string]*container
@@ -72,11 +71,16 @@ func New(ctx context.Context, cfg Config) (*Executor, error) {
 		cfg.Mount = func(mounts []mount.Mount, target string) error { return mount.All(mounts, target) }
 	}
 	e := &Executor{
-		cfg: cfg, isCrun: filepath.Base(path) == "crun", running: map[string]*container{},
+		cfg: cfg, running: map[string]*container{},
 		runtime: &gorunc.Runc{
 			Command: path, Root: filepath.Join(cfg.Root, "state"), LogFormat: gorunc.JSON,
 			PdeathSignal: unix.SIGKILL, Setpgid: true,
 		},
+	}
+	if filepath.Base(path) == "crun" && hybridCgroups() {
+		if e.runtime.Command, err = wrapCrun(cfg.Root, path); err != nil {
+			return nil, err
+		}
 	}
 	if err := e.sweep(ctx); err != nil {
 		return nil, err

@@ -76,10 +76,17 @@ type fixture struct {
 	dir, root string
 }
 
-func newFixture(t *testing.T) *fixture {
+// eachRuntime runs a test with every runtime that is supported.
+func eachRuntime(t *testing.T, fn func(t *testing.T, f *fixture)) {
+	for _, name := range []string{"runc", "crun"} {
+		t.Run(name, func(t *testing.T) { fn(t, newFixture(t, name)) })
+	}
+}
+
+func newFixture(t *testing.T, runtime string) *fixture {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "executor")
-	e, err := runc.New(t.Context(), runc.Config{Root: dir, Runtime: "runc"})
+	e, err := runc.New(t.Context(), runc.Config{Root: dir, Runtime: runtime})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +103,7 @@ func (f *fixture) clean(t *testing.T) {
 	}
 	entries, _ := os.ReadDir(f.dir)
 	for _, e := range entries {
-		if e.Name() != "state" {
+		if e.Name() != "state" && e.Name() != "crun-wrapper" {
 			t.Errorf("left bundle %s", e.Name())
 		}
 	}
@@ -114,8 +121,9 @@ func (f *fixture) run(ctx context.Context, c executor.Container, script string) 
 	return out.data.String(), err
 }
 
-func TestRun(t *testing.T) {
-	f := newFixture(t)
+func TestRun(t *testing.T) { eachRuntime(t, testRun) }
+
+func testRun(t *testing.T, f *fixture) {
 	data := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(data, "sub"), 0o755); err != nil {
 		t.Fatal(err)
@@ -158,8 +166,9 @@ func TestRun(t *testing.T) {
 	}
 }
 
-func TestStubsDoNotStay(t *testing.T) {
-	f := newFixture(t)
+func TestStubsDoNotStay(t *testing.T) { eachRuntime(t, testStubsDoNotStay) }
+
+func testStubsDoNotStay(t *testing.T, f *fixture) {
 	before := time.Unix(1000000000, 0)
 	if err := os.Chtimes(f.root, before, before); err != nil {
 		t.Fatal(err)
@@ -182,8 +191,9 @@ func TestStubsDoNotStay(t *testing.T) {
 	}
 }
 
-func TestCancelKills(t *testing.T) {
-	f := newFixture(t)
+func TestCancelKills(t *testing.T) { eachRuntime(t, testCancelKills) }
+
+func testCancelKills(t *testing.T, f *fixture) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("not wanted")
 	time.AfterFunc(300*time.Millisecond, func() { cancel(why) })
@@ -192,8 +202,9 @@ func TestCancelKills(t *testing.T) {
 	}
 }
 
-func TestHostileInput(t *testing.T) {
-	f := newFixture(t)
+func TestHostileInput(t *testing.T) { eachRuntime(t, testHostileInput) }
+
+func testHostileInput(t *testing.T, f *fixture) {
 	secret := t.TempDir()
 	data := t.TempDir()
 	if err := os.Symlink(secret, filepath.Join(data, "out")); err != nil {

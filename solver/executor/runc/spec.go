@@ -31,10 +31,14 @@ var (
 	readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 )
 
+// specVersion is what the configuration needs and no more: runtimes refuse
+// versions they do not know.
+const specVersion = "1.0.2"
+
 // newSpec is the container's OCI configuration.
 func (e *Executor) newSpec(b *bundle, c *executor.Container, mounts []specs.Mount) (*specs.Spec, error) {
 	s := &specs.Spec{
-		Version: specs.Version, Hostname: hostname(c.Hostname),
+		Version: specVersion, Hostname: hostname(c.Hostname),
 		Root:   &specs.Root{Path: b.root, Readonly: c.Root.Readonly},
 		Mounts: append(systemMounts(c), mounts...),
 		Linux: &specs.Linux{

@@ -41,7 +41,7 @@ func (e *Executor) sweep(ctx context.Context) error {
 		return fmt.Errorf("list left bundles: %w", err)
 	}
 	for _, entry := range entries {
-		if entry.Name() == "state" {
+		if entry.Name() == "state" || entry.Name() == wrapperName {
 			continue
 		}
 		if err := os.RemoveAll(filepath.Join(root, entry.Name())); err != nil {
