@@ -61,6 +61,8 @@ type Builder struct {
 	graph *graph.Solver
 	// closers are called in reverse.
 	closers []func(ctx context.Context) error
+	// forget are called after a prune that a client asked for.
+	forget []func(ctx context.Context) error
 	prune   pruner
 }
 
@@ -113,7 +115,7 @@ func Assemble(ctx context.Context, opt Options) (b *Builder, err error) {
 	})
 	b.Control = control.New(control.Config{
 		Builder: b.Builds, Sessions: sessions, Refs: b.refs, History: past, Content: contentserver.New(opt.Host.Content),
-		Version: opt.Version, GCPolicies: shown(policies), Pruned: opt.Host.GarbageCollect,
+		Version: opt.Version, GCPolicies: shown(policies), Pruned: b.pruned,
 	})
 	run, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
@@ -174,7 +176,9 @@ func (b *Builder) newSources(registries *registry.Client, sessions *session.Mana
 	pulls := image.Config{
 		Registries: registries, Refs: b.refs, Content: h.Content, Leases: h.Leases, Namespace: h.Namespace, Images: h.Images,
 	}
-	return source.NewRegistry(locals, image.New(pulls), layout.New(pulls, sessions)), nil
+	images, layouts := image.New(pulls), layout.New(pulls, sessions)
+	b.forget = []func(context.Context) error{images.Forget, layouts.Forget}
+	return source.NewRegistry(locals, images, layouts), nil
 }
 
 // newRegistries reads the configuration of registries.

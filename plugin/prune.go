@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"strings"
 	"time"
 
@@ -78,6 +79,18 @@ func (p *pruner) prune(ctx context.Context) {
 			log.G(ctx).WithError(err).Warn("garbage collection of content")
 		}
 	}
+}
+
+// pruned gives up what no record owns: a client that prunes wants the space.
+func (b *Builder) pruned(ctx context.Context) error {
+	var errs []error
+	for _, forget := range b.forget {
+		errs = append(errs, forget(ctx))
+	}
+	if collect := b.host.GarbageCollect; collect != nil {
+		errs = append(errs, collect(ctx))
+	}
+	return errors.Join(errs...)
 }
 
 // newWorkerID returns an id of the form clients are used to.

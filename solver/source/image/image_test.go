@@ -142,17 +142,8 @@ func TestOffline(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// The lease of the resolution ends.
-	leases, err := h.source.puller.cfg.Leases.List(h.ctx())
-	if err != nil {
+	if err := h.source.Forget(h.ctx()); err != nil {
 		t.Fatal(err)
-	}
-	for _, l := range leases {
-		if strings.HasPrefix(l.ID, "kiln-images-") {
-			if err := h.source.puller.cfg.Leases.Delete(h.ctx(), l); err != nil {
-				t.Fatal(err)
-			}
-		}
 	}
 	if n, _ := h.blobs(); n != 4 {
 		t.Fatalf("%d blobs left, want 4", n)
@@ -166,6 +157,39 @@ func TestOffline(t *testing.T) {
 	h.release(r)
 	if _, _, err := h.pull(name, nil); err == nil || !strings.Contains(err.Error(), s.Addr) {
 		t.Errorf("by tag without network: %v", err)
+	}
+}
+
+// TestForget checks that nothing stays behind a pruned image, and that leases
+// in use stay until they are not.
+func TestForget(t *testing.T) {
+	s := fixtures.Registry(t)
+	name := push(t, s, "lib/small", layers(t, "zero"))
+	h := newHost(t, registry.Config{})
+	if _, err := h.source.Resolve(t.Context(), &env{}, source.Identifier{Ref: name}, source.ResolveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	_, _, done, err := h.source.puller.leased(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.source.Forget(h.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	if n, _ := h.blobs(); n == 0 {
+		t.Error("blobs went while somebody was reading")
+	}
+	_, r, err := h.pull(name, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done()
+	h.release(r)
+	if err := h.source.Forget(h.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	if n, _ := h.blobs(); n != 0 {
+		t.Errorf("%d blobs left", n)
 	}
 }
 

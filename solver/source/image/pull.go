@@ -117,10 +117,11 @@ func (p *Pull) Fetch(ctx context.Context, env solver.Env) (*ref.Ref, error) {
 // keep has the ref own the documents; those that went since Key are brought
 // again.
 func (p *Pull) keep(ctx context.Context, out *ref.Ref, from Origin) error {
-	ctx, l, err := p.puller.leased(ctx)
+	ctx, l, done, err := p.puller.leased(ctx)
 	if err != nil {
 		return err
 	}
+	defer done()
 	for _, d := range p.image.documents {
 		err := out.Own(ctx, d.Digest)
 		if errdefs.IsNotFound(err) {

@@ -3,7 +3,6 @@ package image
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -17,17 +16,11 @@ import (
 	"github.com/kilnbuild/kiln/solver"
 )
 
-const (
-	// leaseStep is for how long resolutions share a lease, leaseLife how long
-	// it lives. Expired leases are removed by containerd's collector.
-	leaseStep = 15 * time.Minute
-	leaseLife = 30 * time.Minute
-)
-
 // Puller pulls images from any Origin.
 type Puller struct {
-	cfg   Config
-	pause time.Duration
+	cfg    Config
+	pause  time.Duration
+	shared sharedLeases
 }
 
 // NewPuller returns a puller. cfg.Registries is not used.
@@ -35,7 +28,7 @@ func NewPuller(cfg Config) *Puller {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Puller{cfg: cfg, pause: transferPause}
+	return &Puller{cfg: cfg, pause: transferPause, shared: sharedLeases{store: cfg.Leases, now: cfg.Now}}
 }
 
 // Spec says which image is wanted.
@@ -64,20 +57,21 @@ func (p *Puller) Pull(spec Spec, from func(solver.Env) (Origin, error)) *Pull {
 	return &Pull{puller: p, spec: spec, from: from}
 }
 
-// ctx returns ctx in the namespace and under a lease that keeps what is read
-// until a ref owns it.
-func (p *Puller) leased(ctx context.Context) (context.Context, leases.Lease, error) {
+// leased returns ctx in the namespace and under a lease that keeps what is read
+// until a ref owns it. The caller calls done when it reads no more.
+func (p *Puller) leased(ctx context.Context) (_ context.Context, _ leases.Lease, done func(), err error) {
 	ctx = p.ctx(ctx)
-	id := "kiln-images-" + strconv.FormatInt(p.cfg.Now().Truncate(leaseStep).Unix(), 10)
-	l, err := p.cfg.Leases.Create(ctx, leases.WithID(id), leases.WithExpiration(leaseLife))
-	if errdefs.IsAlreadyExists(err) {
-		l, err = leases.Lease{ID: id}, nil
-	}
+	l, done, err := p.shared.use(ctx)
 	if err != nil {
-		return nil, leases.Lease{}, fmt.Errorf("create lease for images: %w", err)
+		return nil, leases.Lease{}, nil, err
 	}
-	return leases.WithLease(ctx, id), l, nil
+	return leases.WithLease(ctx, l.ID), l, done, nil
 }
+
+// Forget gives up what was read to answer questions about images and is owned
+// by no ref. What is being read stays until it has been; what a later step of
+// a build misses, it reads again.
+func (p *Puller) Forget(ctx context.Context) error { return p.shared.forget(p.ctx(ctx)) }
 
 func (p *Puller) ctx(ctx context.Context) context.Context {
 	return namespaces.WithNamespace(ctx, p.cfg.Namespace)

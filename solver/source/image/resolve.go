@@ -48,10 +48,11 @@ type walk struct {
 
 // resolve finds the root and reads what it names.
 func (p *Puller) resolve(ctx context.Context, spec Spec, from Origin) (*resolved, error) {
-	ctx, l, err := p.leased(ctx)
+	ctx, l, done, err := p.leased(ctx)
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	w := &walk{p: p, spec: spec, from: from, lease: l, want: platforms.Only(spec.Platform)}
 	if spec.Mode == ModeLocal {
 		if r, err := w.local(ctx); err == nil {

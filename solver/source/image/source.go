@@ -60,6 +60,9 @@ func New(cfg Config) *Source {
 	return &Source{puller: NewPuller(cfg), client: cfg.Registries}
 }
 
+// Forget gives up what was read to answer questions; see Puller.Forget.
+func (s *Source) Forget(ctx context.Context) error { return s.puller.Forget(ctx) }
+
 // Schemes returns "docker-image".
 func (s *Source) Schemes() []string { return []string{"docker-image"} }
 

@@ -38,6 +38,9 @@ func New(cfg image.Config, sessions *session.Manager) *Source {
 	return &Source{puller: image.NewPuller(cfg), sessions: sessions}
 }
 
+// Forget gives up what was read to answer questions; see image.Puller.Forget.
+func (s *Source) Forget(ctx context.Context) error { return s.puller.Forget(ctx) }
+
 // Schemes returns "oci-layout".
 func (s *Source) Schemes() []string { return []string{"oci-layout"} }
 
