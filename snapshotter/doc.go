@@ -48,9 +48,16 @@
 // one per file; commits that meet share it; and unmounting an overlay has
 // usually just written the same data, so there is little left to do. What it
 // also flushes is everybody else's dirty data on that file system: give kiln
-// one of its own if others write much. The database then needs its own two
-// flushes for each transaction. Config switches off either, at a price that is
-// written there.
+// one of its own if others write much. The database then needs its own flushes
+// for each transaction. Config switches off either, at a price that is written
+// there.
+//
+// With Config.DeferSync all of these wait for Sync, which makes one group of
+// whatever there is. The database is one of safe points (package safebolt): its
+// next safe point is fixed, then layers are flushed, then it counts; and Remove
+// takes one before it lets go of files. So a power failure goes back to a state
+// all names of which stand for whole layers, and kill -9 loses nothing. It is
+// for a caller whose own names for snapshots become durable after Sync.
 //
 // WithVolatile saves the flushes of everything before Commit: those of the
 // database for a record that nobody needs after a crash, and those that overlay
