@@ -63,7 +63,7 @@ type Builder struct {
 	closers []func(ctx context.Context) error
 	// forget are called after a prune that a client asked for.
 	forget []func(ctx context.Context) error
-	prune   pruner
+	prune  pruner
 }
 
 // Assemble puts a builder together. It starts no build; background work ends
