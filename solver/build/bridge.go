@@ -135,7 +135,7 @@ func (b *bridge) ResolveSource(ctx context.Context, op *pb.SourceOp, opt fronten
 	if err != nil {
 		return nil, err
 	}
-	question, err := json.Marshal([]any{id, opt.NoConfig})
+	question, err := json.Marshal([]any{id, opt.NoConfig, opt.CommitTime})
 	if err != nil {
 		return nil, fmt.Errorf("resolve %s: %w", id, err)
 	}
@@ -196,7 +196,7 @@ func (b *bridge) ask(ctx context.Context, key digest.Digest, id source.Identifie
 	}
 	out := &frontend.SourceMeta{Op: op}
 	err = b.job.inline(key, name, func(env solver.Env) error {
-		meta, err := resolver.Resolve(ctx, env, id, source.ResolveOptions{NoConfig: opt.NoConfig})
+		meta, err := resolver.Resolve(ctx, env, id, source.ResolveOptions{NoConfig: opt.NoConfig, CommitTime: opt.CommitTime})
 		if err != nil {
 			return err
 		}
@@ -214,7 +214,7 @@ func fillMeta(out *frontend.SourceMeta, in *source.Meta) {
 		out.Image = &frontend.ImageMeta{Digest: m.Digest, Config: m.Config}
 	}
 	if m := in.Git; m != nil {
-		out.Git = &frontend.GitMeta{Checksum: m.Checksum, Ref: m.Ref, CommitChecksum: m.CommitChecksum}
+		out.Git = &frontend.GitMeta{Checksum: m.Checksum, Ref: m.Ref, CommitChecksum: m.CommitChecksum, CommitTime: m.CommitTime}
 	}
 	if m := in.HTTP; m != nil {
 		out.HTTP = &frontend.HTTPMeta{Digest: m.Digest, Filename: m.Filename, LastModified: m.LastModified}

@@ -77,6 +77,9 @@ type Resolver interface {
 type ResolveOptions struct {
 	// NoConfig skips the configuration of an image.
 	NoConfig bool
+	// CommitTime asks for GitMeta.CommitTime, which may need the commit to be
+	// fetched.
+	CommitTime bool
 }
 
 // Meta is what can be known of a source without fetching it; one field is set.
@@ -98,15 +101,23 @@ type ImageMeta struct {
 
 // GitMeta describes a git reference.
 type GitMeta struct {
-	Ref            string
-	Checksum       string
+	// Ref in full, such as "refs/heads/main", or a commit id.
+	Ref string
+	// Checksum is the id of the object that Ref names.
+	Checksum string
+	// CommitChecksum is the commit's if Checksum is an annotated tag's.
 	CommitChecksum string
+	// CommitTime is the committer's, in seconds since the epoch; nil if it was
+	// not asked for.
+	CommitTime *int64
 }
 
 // HTTPMeta describes a URL.
 type HTTPMeta struct {
-	Digest       digest.Digest
-	Filename     string
+	Digest digest.Digest
+	// Filename is what Fetch calls the file.
+	Filename string
+	// LastModified is in seconds since the epoch; nil if unknown.
 	LastModified *int64
 }
 
