@@ -25,6 +25,10 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
+// IngestPrefix starts the names of blobs that are being written. Nobody goes
+// on with one that was broken off.
+const IngestPrefix = "kiln-layer-"
+
 // Layer is the result of a comparison.
 type Layer struct {
 	// Descriptor names the stored blob. It has no annotations.
@@ -158,7 +162,7 @@ func (c *comparison) storePair(ctx context.Context, pair differdiff.Pair) (Layer
 func (c *comparison) store(ctx context.Context, fill func(context.Context, content.Writer) (Layer, error)) (_ Layer, err error) {
 	ref := c.config.Reference
 	if ref == "" {
-		ref = "kiln-layer-" + rand.Text()
+		ref = IngestPrefix + rand.Text()
 	}
 	cw, err := content.OpenWriter(ctx, c.differ.store,
 		content.WithRef(ref),

@@ -218,6 +218,7 @@ func (b *Builder) newOps(ctx context.Context, opt Options, sources *source.Regis
 	if err != nil {
 		return nil, err
 	}
+	b.later(func(context.Context) error { return os.RemoveAll(secrets) })
 	var slots *semaphore.Weighted
 	if n := w.MaxParallelism; n > 0 {
 		slots = semaphore.NewWeighted(int64(n))
@@ -226,20 +227,6 @@ func (b *Builder) newOps(ctx context.Context, opt Options, sources *source.Regis
 		refs: b.refs, sources: sources,
 		exec: exec.Config{Executor: runner, Refs: b.refs, Sessions: sessions, Slots: slots, Logs: opt.Logs, SecretDir: secrets},
 	}, nil
-}
-
-// secretDir returns an empty directory in memory: the state directory where it
-// is a tmpfs, else one below /dev/shm.
-func secretDir(state string) (string, error) {
-	dir := filepath.Join(state, "secrets")
-	var st unix.Statfs_t
-	if err := unix.Statfs(state, &st); err != nil || st.Type != unix.TMPFS_MAGIC {
-		return os.MkdirTemp("/dev/shm", "kiln-secrets-")
-	}
-	if err := os.RemoveAll(dir); err != nil {
-		return "", fmt.Errorf("clear secrets: %w", err)
-	}
-	return dir, os.Mkdir(dir, 0o700)
 }
 
 func (b *Builder) openHistory(opt Options) (*history.Store, error) {
