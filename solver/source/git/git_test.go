@@ -16,6 +16,7 @@ import (
 )
 
 func TestReferences(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	r := s.repo("r.git")
 	one := r.commit(map[string]string{"f": "1"})
@@ -83,6 +84,7 @@ func TestReferences(t *testing.T) {
 
 // TestMovedReference checks that Fetch brings what Key named.
 func TestMovedReference(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	r := s.repo("r.git")
 	r.commit(map[string]string{"f": "1"})
@@ -112,6 +114,7 @@ func TestMovedReference(t *testing.T) {
 }
 
 func TestSessionSeesOneCommit(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	r := s.repo("r.git")
 	r.commit(map[string]string{"f": "1"})
@@ -128,6 +131,7 @@ func TestSessionSeesOneCommit(t *testing.T) {
 }
 
 func TestKnownCommitNeedsNoNetwork(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	r := s.repo("r.git")
 	one := r.commit(map[string]string{"f": "1"})
@@ -142,6 +146,7 @@ func TestKnownCommitNeedsNoNetwork(t *testing.T) {
 
 // TestRestrictedServer serves only what it advertises, and has no protocol 2.
 func TestRestrictedServer(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	s.environment = []string{"GIT_PROTOCOL=version=0"}
 	r := s.repo("r.git")
@@ -191,6 +196,7 @@ func TestFiles(t *testing.T) {
 }
 
 func TestCommitTimes(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	r := s.repo("r.git")
 	r.commit(map[string]string{"d/f": "1", "l": "->/etc/passwd"})
@@ -221,6 +227,7 @@ func TestCommitTimes(t *testing.T) {
 }
 
 func TestChecksum(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	r := s.repo("r.git")
 	one := r.commit(map[string]string{"f": "1"})
@@ -244,6 +251,7 @@ func TestChecksum(t *testing.T) {
 }
 
 func TestFetchByCommit(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	r := s.repo("r.git")
 	one := r.commit(map[string]string{"f": "1"})
@@ -265,6 +273,7 @@ func TestFetchByCommit(t *testing.T) {
 }
 
 func TestResolve(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	r := s.repo("r.git")
 	one := r.commit(map[string]string{"f": "1"})
@@ -286,6 +295,7 @@ func TestResolve(t *testing.T) {
 }
 
 func TestObjectFormat(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	r := s.repo("r.git", "--object-format=sha256")
 	one := r.commit(map[string]string{"f": "1"})
@@ -299,6 +309,7 @@ func TestObjectFormat(t *testing.T) {
 }
 
 func TestAuthorization(t *testing.T) {
+	t.Parallel()
 	const token = "s3cr3t-token"
 	basic := "basic " + base64.StdEncoding.EncodeToString([]byte("x-access-token:"+token))
 	s := newServer(t)

@@ -96,8 +96,14 @@ func (s *server) repo(name string, args ...string) *repo {
 // git runs git in the repository and returns its output.
 func (r *repo) git(args ...string) string {
 	r.t.Helper()
+	return r.pipe("", args...)
+}
+
+// pipe is git with an input.
+func (r *repo) pipe(input string, args ...string) string {
+	r.t.Helper()
 	cmd := exec.Command("git", args...)
-	cmd.Dir = r.dir
+	cmd.Dir, cmd.Stdin = r.dir, strings.NewReader(input)
 	cmd.Env = append(os.Environ(), "GIT_CONFIG_NOSYSTEM=1", "HOME=/dev/null", "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b",
 		"GIT_COMMITTER_NAME=c", "GIT_COMMITTER_EMAIL=c@d", "GIT_COMMITTER_DATE=1700000000 +0100", "GIT_AUTHOR_DATE=1600000000 +0000")
 	out, err := cmd.CombinedOutput()
