@@ -30,6 +30,8 @@ import (
 	"github.com/kilnbuild/kiln/solver/registry"
 	"github.com/kilnbuild/kiln/solver/session"
 	"github.com/kilnbuild/kiln/solver/source"
+	"github.com/kilnbuild/kiln/solver/source/git"
+	"github.com/kilnbuild/kiln/solver/source/http"
 	"github.com/kilnbuild/kiln/solver/source/image"
 	"github.com/kilnbuild/kiln/solver/source/layout"
 	"github.com/kilnbuild/kiln/solver/source/local"
@@ -173,12 +175,20 @@ func (b *Builder) newSources(registries *registry.Client, sessions *session.Mana
 	if err != nil {
 		return nil, err
 	}
+	urls, err := http.New(http.Config{Sessions: sessions, Refs: b.refs, Root: filepath.Join(h.Root, "http")})
+	if err != nil {
+		return nil, err
+	}
+	repositories, err := git.New(git.Config{Sessions: sessions, Refs: b.refs, Root: filepath.Join(h.Root, "git")})
+	if err != nil {
+		return nil, err
+	}
 	pulls := image.Config{
 		Registries: registries, Refs: b.refs, Content: h.Content, Leases: h.Leases, Namespace: h.Namespace, Images: h.Images,
 	}
 	images, layouts := image.New(pulls), layout.New(pulls, sessions)
 	b.forget = []func(context.Context) error{images.Forget, layouts.Forget}
-	return source.NewRegistry(locals, images, layouts), nil
+	return source.NewRegistry(locals, images, layouts, urls, repositories), nil
 }
 
 // newRegistries reads the configuration of registries.

@@ -6,15 +6,9 @@ package plugin
 var disabledCaps = func() map[string]string {
 	out := map[string]string{}
 	for reason, ids := range map[string][]string{
-		"git sources are not supported": {
-			"source.git", "source.git.keepgitdir", "source.git.fullurl", "source.git.httpauth", "source.git.knownsshhosts",
-			"source.git.mountsshsock", "source.git.subdir", "source.git.checksum", "source.git.skipsubmodules",
-			"source.git.signatureverify", "source.git.mtime", "source.git.fetchbycommit", "source.git.bundle", "source.git.checkoutbundle",
-		},
-		"http sources are not supported": {
-			"source.http", "source.http.auth", "source.http.checksum", "source.http.perm", "soruce.http.uidgid", "source.http.header",
-			"source.http.signatureverify",
-		},
+		"signatures of git commits are not verified": {"source.git.signatureverify"},
+		"git bundles are not supported":              {"source.git.bundle", "source.git.checkoutbundle"},
+		"signatures of URLs are not verified":        {"source.http.signatureverify"},
 		"blob sources are not supported":             {"source.imageblob"},
 		"metadata-only transfers are not supported":  {"source.local.metadatatransfer"},
 		"forwarding SSH agents is not supported":     {"exec.mount.ssh"},
