@@ -204,7 +204,8 @@ func (b *bridge) ask(ctx context.Context, key digest.Digest, id source.Identifie
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		// The words that clients' own resolvers put before it.
+		return nil, fmt.Errorf("failed to resolve source metadata for %s: %w", id.Ref, err)
 	}
 	return out, nil
 }
