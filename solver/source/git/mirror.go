@@ -136,10 +136,11 @@ func format(id string) string {
 // commit returns the commit behind an id, or "" if it is not there with its
 // files.
 func (m *mirror) commit(ctx context.Context, id string) string {
-	if _, err := m.git.run(ctx, "cat-file", "-e", id+"^{tree}"); err != nil {
+	git := m.git.local()
+	if _, err := git.run(ctx, "cat-file", "-e", id+"^{tree}"); err != nil {
 		return ""
 	}
-	c, err := m.git.line(ctx, "rev-parse", "--verify", "--quiet", "--end-of-options", id+"^{commit}")
+	c, err := git.line(ctx, "rev-parse", "--verify", "--quiet", "--end-of-options", id+"^{commit}")
 	if err != nil || !isCommit(c) {
 		return ""
 	}

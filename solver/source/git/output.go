@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"time"
 )
 
@@ -58,6 +59,12 @@ func (b *bounded) Write(p []byte) (int, error) {
 // maxLine bounds a line of complaints, in bytes; a longer one is broken.
 const maxLine = 4 << 10
 
+// counting are the beginnings of lines that say how a transfer went.
+var counting = [][]byte{
+	[]byte("remote: Enumerating objects"), []byte("remote: Counting objects"), []byte("remote: Compressing objects"), []byte("remote: Total "),
+	[]byte("Receiving objects"), []byte("Resolving deltas"), []byte("Updating files"),
+}
+
 // stderr takes what a command says to people. Whole lines are logged and the
 // last kept; what git overwrites in place, its counting, shows only that it is
 // alive.
@@ -95,7 +102,7 @@ func (s *stderr) flush() {
 	}
 	text := s.redact(s.line)
 	s.line = s.line[:0]
-	if s.log != nil {
+	if s.log != nil && !slices.ContainsFunc(counting, func(c []byte) bool { return bytes.HasPrefix(text, c) }) {
 		_, _ = s.log.Write(text)
 	}
 	s.tail = append(s.tail, text...)
