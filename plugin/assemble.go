@@ -113,7 +113,7 @@ func Assemble(ctx context.Context, opt Options) (b *Builder, err error) {
 	b.Builds = build.New(build.Config{
 		Graph: b.graph, Sessions: sessions, Sources: sources, NewOp: makers.new, Worker: worker,
 		Frontends: newFrontends(opt.Config), Exporters: b.newExporters(registries, sessions), Entitlements: opt.Config.Entitlements,
-		Observers: []build.Observer{past, &b.prune, idle}, DisabledCaps: disabledCaps,
+		Observers: []build.Observer{past, flusher{results}, &b.prune, idle}, DisabledCaps: disabledCaps,
 	})
 	b.Control = control.New(control.Config{
 		Builder: b.Builds, Sessions: sessions, Refs: b.refs, History: past, Content: contentserver.New(opt.Host.Content),

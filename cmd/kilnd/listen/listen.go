@@ -69,7 +69,7 @@ func open(ctx context.Context, address string, opts *Options) ([]net.Listener, e
 		if err != nil {
 			return nil, err
 		}
-		if opts.TLS == nil {
+		if opts.TLS == nil && !local(l.Addr()) {
 			log.G(ctx).Warnf("%s is open to everybody who can reach it: it has no TLS", address)
 			return []net.Listener{l}, nil
 		}
@@ -176,4 +176,10 @@ func inherited(rest string, opts *Options) ([]net.Listener, error) {
 		return nil, fmt.Errorf("systemd passed no sockets; is the socket unit enabled?: %w", errdefs.ErrNotFound)
 	}
 	return listeners, nil
+}
+
+// local reports an address that only this machine reaches.
+func local(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
 }
