@@ -179,6 +179,7 @@ func (b *Builder) newSources(registries *registry.Client, sessions *session.Mana
 	if err != nil {
 		return nil, err
 	}
+	b.later(func(context.Context) error { urls.Close(); return nil })
 	repositories, err := git.New(git.Config{Sessions: sessions, Refs: b.refs, Root: filepath.Join(h.Root, "git")})
 	if err != nil {
 		return nil, err

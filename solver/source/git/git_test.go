@@ -356,3 +356,25 @@ func TestAuthorization(t *testing.T) {
 		t.Errorf("wrong password: %v", err)
 	}
 }
+
+// TestTokenStaysHome has a submodule on another server, which must not see the
+// token for the first.
+func TestTokenStaysHome(t *testing.T) {
+	t.Parallel()
+	other := newServer(t)
+	lib := other.repo("lib.git")
+	one := lib.commit(map[string]string{"l": "1"})
+	s := newServer(t)
+	r := s.repo("r.git")
+	r.commit(map[string]string{"f": "1"})
+	r.addModule("m", "sub", lib.url, one)
+	f := newFixture(t)
+	(&sourcetest.Client{Secrets: map[string]string{"T": "token"}}).Open(t, f.Sessions, "s1")
+	f.env.IDs = []string{"s1"}
+	basic := "basic " + base64.StdEncoding.EncodeToString([]byte("x-access-token:token"))
+	s.secure(basic)
+	f.dir(r.url, "", "git.authtokensecret", "T")
+	if seen := strings.Join(other.auths, ""); seen != "" || len(other.auths) == 0 {
+		t.Errorf("the other server has seen %q in %d requests", seen, len(other.auths))
+	}
+}

@@ -26,6 +26,8 @@ type server struct {
 
 	mu       sync.Mutex
 	requests []string
+	// auths are the headers that requests had.
+	auths []string
 	// auth, if set, is the header that requests must have.
 	auth string
 	// environment of the server.
@@ -42,6 +44,7 @@ func newServer(t testing.TB) *server {
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		s.requests = append(s.requests, r.Method+" "+r.URL.Path)
+		s.auths = append(s.auths, r.Header.Get("Authorization"))
 		auth := s.auth
 		s.mu.Unlock()
 		if auth != "" && r.Header.Get("Authorization") != auth {

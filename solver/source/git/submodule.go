@@ -5,9 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -94,8 +96,8 @@ func localPath(p string) bool {
 // below returns the trees of the submodules that are checked out with t.
 func (v *view) below(ctx context.Context, t tree) ([]tree, error) {
 	var out []tree
-	for p, mod := range v.modules {
-		rel := p
+	for _, p := range slices.Sorted(maps.Keys(v.modules)) {
+		mod, rel := v.modules[p], p
 		if t.subdir != "" {
 			var ok bool
 			if rel, ok = strings.CutPrefix(p, t.subdir+"/"); !ok {

@@ -65,6 +65,9 @@ func New(cfg Config) (*Source, error) {
 	}, nil
 }
 
+// Close closes connections that are kept for later.
+func (s *Source) Close() { s.client.CloseIdleConnections() }
+
 // Schemes returns "http" and "https".
 func (s *Source) Schemes() []string { return []string{"http", "https"} }
 
