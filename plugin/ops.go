@@ -32,6 +32,11 @@ func (o *ops) new(ctx context.Context, v *llb.Vertex) (solver.Op, error) {
 	case *pb.Op_Source:
 		return opsource.New(ctx, o.sources, op.Source, &v.Platform)
 	case *pb.Op_Exec:
+		if v.Metadata.GetIgnoreCache() {
+			if err := exec.ForgetCaches(ctx, o.refs, op.Exec); err != nil {
+				return nil, err
+			}
+		}
 		return exec.New(o.exec, exec.Vertex{
 			Op: op.Exec, Inputs: n, Outputs: v.Outputs, Platform: v.Platform, Metadata: v.Metadata, Name: v.Name,
 		})

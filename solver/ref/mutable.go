@@ -75,6 +75,25 @@ func (s *Store) newMutable(ctx context.Context, key string, parent *Ref, opts []
 	return nil
 }
 
+// ForgetMutable removes the mutable refs of all names that match accepts, but
+// those that somebody has.
+func (s *Store) ForgetMutable(ctx context.Context, match func(key string) bool) error {
+	var ids []string
+	err := s.db.each(func(rec *record, _ usedRecord, _ int64) error {
+		if rec.Kind == kindMutable && match(rec.Key) {
+			ids = append(ids, "id=="+rec.ID)
+		}
+		return ctx.Err()
+	})
+	if err != nil {
+		return fmt.Errorf("list mutable refs: %w", err)
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	return s.Prune(ctx, PruneOptions{All: true, Filters: ids}, nil)
+}
+
 // LockMutable takes the lock of that name, if nobody in this process has it.
 // The Store itself does not look at these locks.
 func (s *Store) LockMutable(key string) (unlock func(), ok bool) {

@@ -145,6 +145,44 @@ func TestDiff(t *testing.T) {
 	})
 }
 
+// TestForgetMutable checks that the names given up are empty again, and that
+// what somebody has stays.
+func TestForgetMutable(t *testing.T) {
+	f := newFixture(t, hostOptions{})
+	ctx := t.Context()
+	ids := map[string]string{}
+	var used *Active
+	for _, key := range []string{"a", "b", "c"} {
+		m, err := f.Mutable(ctx, key, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ids[key] = m.ID(); key == "b" {
+			used = m
+		} else if err := m.Release(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.ForgetMutable(ctx, func(key string) bool { return key != "c" }); err != nil {
+		t.Fatal(err)
+	}
+	if err := used.Release(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for key, same := range map[string]bool{"a": false, "b": true, "c": true} {
+		m, err := f.Mutable(ctx, key, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (m.ID() == ids[key]) != same {
+			t.Errorf("%s: same is %v", key, !same)
+		}
+		if err := m.Release(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestMutable(t *testing.T) {
 	hosts(t, func(t *testing.T, f *fixture) {
 		ctx := t.Context()

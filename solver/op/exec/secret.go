@@ -44,7 +44,7 @@ func (s *setup) secret(ctx context.Context, m *pb.Mount) error {
 		options = append(options, "noexec")
 	}
 	s.mounts = append(s.mounts, executor.Mount{
-		Dest: m.GetDest(), Source: staticMount{mount.Mount{Type: "bind", Source: name, Options: options}}, Readonly: true,
+		Dest: s.dest(m), Source: staticMount{mount.Mount{Type: "bind", Source: name, Options: options}}, Readonly: true,
 	})
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/errdefs"
@@ -23,7 +24,9 @@ type setup struct {
 	root    executor.Root
 	mounts  []executor.Mount
 	outputs []output
-	undo    []func(ctx context.Context) error
+	// caches has the cache mounts by name.
+	caches map[string]*ref.Active
+	undo   []func(ctx context.Context) error
 }
 
 // output is where an output comes from: a new layer, or an input as it is.
@@ -34,7 +37,16 @@ type output struct {
 }
 
 func newSetup(o *Op, env solver.Env, inputs []solver.Result) *setup {
-	return &setup{op: o, env: env, inputs: inputs}
+	return &setup{op: o, env: env, inputs: inputs, caches: map[string]*ref.Active{}}
+}
+
+// dest is where a mount goes; a relative one counts from the directory that
+// the process starts in.
+func (s *setup) dest(m *pb.Mount) string {
+	if path.IsAbs(m.GetDest()) {
+		return m.GetDest()
+	}
+	return path.Join("/", s.op.op.GetMeta().GetCwd(), m.GetDest())
 }
 
 // later undoes something when the run is over.
@@ -98,7 +110,7 @@ func (s *setup) bind(ctx context.Context, m *pb.Mount) error {
 	// A read-only root needs a layer of its own all the same: the runtime
 	// makes mount points in it.
 	if !m.GetReadonly() || isRoot || r == nil {
-		a, err := s.layer(ctx, r)
+		a, err := s.layer(ctx, m, r)
 		if err != nil {
 			return err
 		}
@@ -114,13 +126,13 @@ func (s *setup) bind(ctx context.Context, m *pb.Mount) error {
 	if m.GetOutput() != noOutput {
 		s.outputs = append(s.outputs, output{index: m.GetOutput(), input: res})
 	}
-	s.mounts = append(s.mounts, executor.Mount{Dest: m.GetDest(), Source: refMount{r}, Selector: m.GetSelector(), Readonly: true})
+	s.mounts = append(s.mounts, executor.Mount{Dest: s.dest(m), Source: refMount{r}, Selector: m.GetSelector(), Readonly: true})
 	return nil
 }
 
 // layer makes a new layer over an input, dropped unless it is committed.
-func (s *setup) layer(ctx context.Context, parent *ref.Ref) (*ref.Active, error) {
-	a, err := s.op.cfg.Refs.Prepare(ctx, parent, ref.WithDescription("mount / from exec "+s.op.name))
+func (s *setup) layer(ctx context.Context, m *pb.Mount, parent *ref.Ref) (*ref.Active, error) {
+	a, err := s.op.cfg.Refs.Prepare(ctx, parent, ref.WithDescription("mount "+m.GetDest()+" from exec "+s.op.name))
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +144,7 @@ func (s *setup) layer(ctx context.Context, parent *ref.Ref) (*ref.Active, error)
 func (s *setup) show(ctx context.Context, m *pb.Mount, a *ref.Active) error {
 	if m.GetDest() != rootDest {
 		s.mounts = append(s.mounts, executor.Mount{
-			Dest: m.GetDest(), Source: activeMount{a}, Selector: m.GetSelector(), Readonly: m.GetReadonly(),
+			Dest: s.dest(m), Source: activeMount{a}, Selector: m.GetSelector(), Readonly: m.GetReadonly(),
 		})
 		return nil
 	}
@@ -153,7 +165,7 @@ func (s *setup) tmpfs(m *pb.Mount) {
 		options = append(options, fmt.Sprintf("size=%d", size))
 	}
 	s.mounts = append(s.mounts, executor.Mount{
-		Dest: m.GetDest(), Source: staticMount{{Type: "tmpfs", Source: "tmpfs", Options: options}},
+		Dest: s.dest(m), Source: staticMount{{Type: "tmpfs", Source: "tmpfs", Options: options}},
 	})
 }
 
