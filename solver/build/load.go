@@ -21,7 +21,7 @@ type loaded struct {
 // load verifies a definition and gives every vertex its op. It returns nil
 // for a definition of the empty file system.
 func (j *job) load(ctx context.Context, def *pb.Definition) (*loaded, error) {
-	if len(def.GetDef()) == 0 && def.GetMetadata() != nil {
+	if len(def.GetDef()) == 0 {
 		return nil, nil
 	}
 	g, err := llb.Load(ctx, def, llb.Options{

@@ -107,12 +107,12 @@ func (j *job) result(ctx context.Context) (*frontend.Result, error) {
 	br := &bridge{job: j}
 	req := j.request
 	switch {
-	case req.Definition != nil && req.Frontend != "":
+	case len(req.Definition.GetDef()) > 0 && req.Frontend != "":
 		return nil, fmt.Errorf("invalid request: definition and frontend %s are both set: %w", req.Frontend, errdefs.ErrInvalidArgument)
-	case req.Definition != nil:
-		return br.solveDefinition(ctx, req.Definition)
 	case req.Frontend != "":
 		return br.callFrontend(ctx, frontend.SolveRequest{Frontend: req.Frontend, Opts: req.Opts, Inputs: req.Inputs})
+	case req.Definition != nil:
+		return br.solveDefinition(ctx, req.Definition)
 	default:
 		return j.serveGateway(ctx, br)
 	}
@@ -193,6 +193,9 @@ func platformList(res *frontend.Result) ([]export.Platform, error) {
 	var list frontend.Platforms
 	if err := json.Unmarshal(data, &list); err != nil {
 		return nil, fmt.Errorf("result metadata %s: %w", frontend.MetaPlatforms, errors.Join(err, errdefs.ErrInvalidArgument))
+	}
+	if len(list.Platforms) == 0 {
+		return nil, fmt.Errorf("invalid empty platforms index for exporter: %w", errdefs.ErrInvalidArgument)
 	}
 	var out []export.Platform
 	for _, p := range list.Platforms {
