@@ -133,7 +133,10 @@ func (s *Source) configPlatform() (Platform, error) {
 		if err := json.Unmarshal(data, &config); err != nil {
 			return Platform{}, fmt.Errorf("invalid image config for export: %w: %w", err, errdefs.ErrInvalidArgument)
 		}
-		if config.OS != "" && config.Architecture != "" {
+		if (config.OS == "") != (config.Architecture == "") {
+			return Platform{}, fmt.Errorf("invalid image config: os and architecture must be specified together: %w", errdefs.ErrInvalidArgument)
+		}
+		if config.OS != "" {
 			p = config
 		}
 	}

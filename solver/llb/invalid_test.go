@@ -126,7 +126,7 @@ func TestInvalidOps(t *testing.T) {
 		"exec op with 2 root mounts":       mount(&pb.Mount{Dest: "/", Input: -1, Output: -1}),
 		"CACHE mount as rootfs":            exec(func(e *pb.ExecOp) { e.Mounts[0].MountType, e.Mounts[0].CacheOpt = pb.MountType_CACHE, &pb.CacheOpt{} }),
 		"unknown network mode 9":           exec(func(e *pb.ExecOp) { e.Network = 9 }),
-		"unknown security mode 9":          exec(func(e *pb.ExecOp) { e.Security = 9 }),
+		"invalid security mode 9":          exec(func(e *pb.ExecOp) { e.Security = 9 }),
 		"argument with a NUL":              exec(func(e *pb.ExecOp) { e.Meta.Args = []string{"a\x00b"} }),
 		"environment variable with a NUL":  exec(func(e *pb.ExecOp) { e.Meta.Env = []string{"a=\x00b"} }),
 		"process setting with a NUL":       exec(func(e *pb.ExecOp) { e.Meta.Cwd = "\x00" }),

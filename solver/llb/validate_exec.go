@@ -19,7 +19,7 @@ func validateExec(op *pb.ExecOp, inputs int) (outputs int, err error) {
 		return 0, invalidf("invalid exec op with unknown network mode %d", op.Network)
 	}
 	if _, known := pb.SecurityMode_name[int32(op.Security)]; !known {
-		return 0, invalidf("invalid exec op with unknown security mode %d", op.Security)
+		return 0, invalidf("invalid security mode %d of exec op", op.Security)
 	}
 	for _, secret := range op.Secretenv {
 		if err := checkText("secret environment variable", secret.GetName()); err != nil {

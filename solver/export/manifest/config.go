@@ -45,7 +45,10 @@ func imageConfig(in configInput) ([]byte, error) {
 	if err := json.Unmarshal(data, &image); err != nil {
 		return nil, fmt.Errorf("invalid image config for export: %w: %w", err, errdefs.ErrInvalidArgument)
 	}
-	if missing := missingField(fields, image); missing != "" {
+	if fields == nil {
+		return nil, fmt.Errorf("invalid null image config for export: %w", errdefs.ErrInvalidArgument)
+	}
+	if missing := missingField(image); missing != "" {
 		return nil, fmt.Errorf("invalid image config for export: missing %s: %w", missing, errdefs.ErrInvalidArgument)
 	}
 	history := completeHistory(image.History, in.layers)
@@ -72,10 +75,8 @@ func imageConfig(in configInput) ([]byte, error) {
 }
 
 // missingField names a field without which nobody can run the image.
-func missingField(fields map[string]json.RawMessage, image ocispecs.Image) string {
+func missingField(image ocispecs.Image) string {
 	switch {
-	case fields == nil:
-		return "everything, it is null"
 	case image.OS == "":
 		return "os"
 	case image.Architecture == "":

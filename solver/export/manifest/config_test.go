@@ -104,7 +104,7 @@ func TestConfigRefuses(t *testing.T) {
 	for config, want := range map[string]string{
 		`{"architecture":"amd64"}`: "invalid image config for export: missing os",
 		`{"os":"linux"}`:           "invalid image config for export: missing architecture",
-		`null`:                     "invalid image config for export: missing everything, it is null",
+		`null`:                     "invalid null image config for export",
 		`[]`:                       "invalid image config for export: ",
 		`{"os":1}`:                 "invalid image config for export: ",
 	} {
