@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/containerd/errdefs"
 	"github.com/moby/patternmatcher/ignorefile"
 
 	"github.com/kilnbuild/kiln/solver/frontend"
@@ -72,6 +73,11 @@ func (r *request) readLocal(ctx context.Context, source compose.LocalSource, nam
 		return nil, err
 	}
 	result, err := r.bridge.Solve(ctx, frontend.SolveRequest{Definition: def, Evaluate: true})
+	if errdefs.IsNotFound(err) {
+		// The client has no such directory. That matters only if something is
+		// copied from it, and is told then.
+		return nil, nil
+	}
 	if err != nil || result.Ref == nil {
 		return nil, err
 	}
