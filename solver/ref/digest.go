@@ -40,13 +40,13 @@ func (o *ContentOptions) simple() bool {
 // leaves the directory's own attributes out when options select from it. It
 // looks at indexes only. What is not there is an error of kind NotFound whose
 // text is `"<path>": not found`; selections may be empty. A nil Ref has
-// nothing but "/".
+// nothing but "/", and says so in the words of the system.
 func (r *Ref) ContentDigest(ctx context.Context, p string, opt ContentOptions) (digest.Digest, error) {
 	if r == nil {
 		if p == "/" {
 			return digest.FromBytes(nil), nil
 		}
-		return "", fmt.Errorf("%q: %w", p, errdefs.ErrNotFound)
+		return "", fmt.Errorf("%s: no such file or directory: %w", p, errdefs.ErrNotFound)
 	}
 	s := r.e.s
 	memo := fmt.Sprintf("%s %q %+v", r.e.lease, p, opt)

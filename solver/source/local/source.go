@@ -240,8 +240,11 @@ func (t *transfer) commit(ctx context.Context, key string, listing files.Listing
 		return t.previous.Hold(), nil
 	}
 	if t.active == nil {
-		// An empty directory.
-		return nil, nil
+		// An empty directory is a file system all the same: what is missing in
+		// it is missing in the client's directory.
+		if _, err := t.open(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if err := t.closeWriter(); err != nil {
 		return nil, err
