@@ -10,6 +10,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kilnbuild/kiln/solver"
 	"github.com/kilnbuild/kiln/solver/build"
@@ -96,6 +97,27 @@ func TestRecordsSurviveARestart(t *testing.T) {
 	}
 	if err := s.Replay(t.Context(), "unknown", nil); !errors.Is(err, errdefs.ErrNotFound) {
 		t.Errorf("replaying an unknown build gives %v", err)
+	}
+}
+
+// TestResults: the first result is told twice, for clients of two ages.
+func TestResults(t *testing.T) {
+	c := &clock{time.Unix(1_700_000_000, 0)}
+	s := open(t, t.TempDir(), c, 10)
+	rec := &build.Record{Request: &build.Request{ID: "two"}, Started: c.now, Completed: c.now, Outputs: map[int]ocispecs.Descriptor{
+		0: {Digest: digest.FromString("first"), Size: 1}, 1: {Digest: digest.FromString("second"), Size: 2},
+	}}
+	s.Started(rec)
+	stream := progress.NewStream(progress.StreamConfig{Interval: -1})
+	stream.Close()
+	s.Ended(t.Context(), rec, stream.Reader())
+	var got *control.BuildResultInfo
+	err := s.Listen(t.Context(), &control.BuildHistoryRequest{EarlyExit: true}, func(ev *control.BuildHistoryEvent) error {
+		got = ev.GetRecord().GetResult()
+		return nil
+	})
+	if err != nil || len(got.GetResults()) != 2 || got.GetResultDeprecated().GetDigest() != digest.FromString("first").String() {
+		t.Errorf("%v, %v", got, err)
 	}
 }
 

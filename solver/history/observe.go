@@ -75,6 +75,10 @@ func convert(rec *build.Record) *control.BuildHistoryRecord {
 			out.Result = &control.BuildResultInfo{Results: map[int64]*control.Descriptor{}}
 		}
 		out.Result.Results[int64(i)] = descriptor(desc)
+		if i == 0 {
+			// Clients from before there were several look here.
+			out.Result.ResultDeprecated = out.Result.Results[0]
+		}
 	}
 	return out
 }
