@@ -148,6 +148,10 @@ func TestOffline(t *testing.T) {
 	if n, _ := h.blobs(); n != 4 {
 		t.Fatalf("%d blobs left, want 4", n)
 	}
+	other := "127.0.0.1:1/somebody/else@" + meta.Image.Digest.String()
+	if _, _, err := h.pull(other, nil); err == nil {
+		t.Error("pulled from a repository that does not have it")
+	}
 	_, again, err := h.pull(name+"@"+meta.Image.Digest.String(), nil)
 	if err != nil {
 		t.Fatal(err)

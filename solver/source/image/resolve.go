@@ -4,9 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/pkg/labels"
+	"github.com/containerd/containerd/v2/pkg/reference"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
@@ -84,18 +89,34 @@ func (s *Spec) check(root ocispecs.Descriptor) error {
 	return nil
 }
 
+// cameFromHere tells by the labels of a blob whether the spec's repository had
+// it. Sources without a repository are asked for nothing else.
+func (s *Spec) cameFromHere(of map[string]string) bool {
+	if s.Repository == "" {
+		return true
+	}
+	ref, err := reference.Parse(s.Repository)
+	if err != nil {
+		return false
+	}
+	host := url.URL{Host: ref.Hostname()}
+	repositories := strings.Split(of[labels.LabelDistributionSource+"."+host.Hostname()], ",")
+	return slices.Contains(repositories, strings.TrimPrefix(ref.Locator, ref.Hostname()+"/"))
+}
+
 // root finds what the reference names, without the network if it is a digest
-// that is there.
+// that is there and came from there: knowing a digest is no right to read what
+// somebody else pulled from a registry that asks who one is.
 func (w *walk) root(ctx context.Context) (ocispecs.Descriptor, error) {
 	if d := w.spec.Digest; d != "" {
 		if err := d.Validate(); err != nil {
 			return ocispecs.Descriptor{}, fmt.Errorf("digest %q: %w: %w", d, err, errdefs.ErrInvalidArgument)
 		}
 		info, err := w.p.cfg.Content.Info(ctx, d)
-		if err == nil {
+		if err == nil && w.spec.cameFromHere(info.Labels) {
 			return ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageManifest, Digest: d, Size: info.Size}, nil
 		}
-		if !errdefs.IsNotFound(err) {
+		if err != nil && !errdefs.IsNotFound(err) {
 			return ocispecs.Descriptor{}, fmt.Errorf("look for blob %s: %w", d, err)
 		}
 	}
