@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"time"
 
@@ -140,6 +141,10 @@ func (s *Store) blob(ctx context.Context, e *entry, opt LayerOptions) (blobRecor
 	return v.(blobRecord), nil
 }
 
+// AnnotationEpoch on a layer has the seconds of the epoch that its times were
+// bounded by (wire format fact).
+const AnnotationEpoch = "buildkit/rewritten-timestamp"
+
 // anyBlob returns whatever blob the layer has, or makes an uncompressed one,
 // which the caller should drop: temporary is set.
 func (s *Store) anyBlob(ctx context.Context, e *entry) (b blobRecord, temporary bool, err error) {
@@ -162,7 +167,15 @@ func (s *Store) compareAndIndex(ctx context.Context, e *entry, opt CompareOption
 	if idx != nil && opt.Epoch == nil && !s.hasIndex(ctx, e) {
 		s.putIndex(ctx, e, idx)
 	}
-	return blobRecord{Descriptor: layer.Descriptor, DiffID: layer.DiffID}, nil
+	b := blobRecord{Descriptor: layer.Descriptor, DiffID: layer.DiffID}
+	if opt.Epoch != nil {
+		b.Descriptor.Annotations = maps.Clone(b.Descriptor.Annotations)
+		if b.Descriptor.Annotations == nil {
+			b.Descriptor.Annotations = map[string]string{}
+		}
+		b.Descriptor.Annotations[AnnotationEpoch] = strconv.FormatInt(opt.Epoch.Unix(), 10)
+	}
+	return b, nil
 }
 
 // compare makes a blob of the own layer, owned by the ref.

@@ -293,6 +293,24 @@ func TestFromLayersFailures(t *testing.T) {
 	}
 }
 
+// TestEpochOfLayers: layers made here tell the epoch that bounds their times,
+// others have none.
+func TestEpochOfLayers(t *testing.T) {
+	f := newFixture(t, hostOptions{})
+	r := f.layer(nil, files{"a": "1"})
+	defer f.release(r)
+	epoch := time.Unix(7, 0)
+	for want, opt := range map[string]LayerOptions{"7": {Epoch: &epoch}, "": {}} {
+		layers, err := r.Layers(t.Context(), opt, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := layers[0].Descriptor.Annotations[AnnotationEpoch]; got != want {
+			t.Errorf("epoch %q, want %q", got, want)
+		}
+	}
+}
+
 func TestLayersMadeOnce(t *testing.T) {
 	count := &countingComparer{}
 	f := newFixture(t, hostOptions{}, func(c *Config) {

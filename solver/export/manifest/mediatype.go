@@ -9,6 +9,8 @@ import (
 	"github.com/containerd/containerd/v2/pkg/labels"
 	"github.com/containerd/errdefs"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/kilnbuild/kiln/solver/ref"
 )
 
 // Compressions as Docker's media types spell them after a dot and OCI's after
@@ -75,8 +77,9 @@ func layerDescriptor(desc ocispecs.Descriptor, oci, foreign bool) (ocispecs.Desc
 	return out, nil
 }
 
-// internal tells annotations of layers that are not for others to see.
+// internal tells annotations of layers that are not for others to see. By the
+// epoch's, others see what they need not rewrite.
 func internal(key string) bool {
-	return key == labels.LabelUncompressed || strings.HasPrefix(key, "buildkit/") ||
+	return key == labels.LabelUncompressed || strings.HasPrefix(key, "buildkit/") && key != ref.AnnotationEpoch ||
 		strings.HasPrefix(key, labels.LabelDistributionSource+".")
 }

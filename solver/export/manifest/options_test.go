@@ -136,9 +136,10 @@ func TestLayerTypes(t *testing.T) {
 	}
 	desc := ocispecs.Descriptor{MediaType: ociGzip, Digest: digest.FromString(""), Annotations: map[string]string{
 		labels.LabelUncompressed: "x", "buildkit/createdat": "x", "containerd.io/distribution.source.docker.io": "x", "org.example": "kept",
+		ref.AnnotationEpoch: "7",
 	}}
 	got, err := layerDescriptor(desc, true, false)
-	if err != nil || len(got.Annotations) != 1 || got.Annotations["org.example"] != "kept" {
+	if err != nil || len(got.Annotations) != 2 || got.Annotations["org.example"] != "kept" || got.Annotations[ref.AnnotationEpoch] != "7" {
 		t.Errorf("OCI layer: %+v, %v", got, err)
 	}
 	if got, err = layerDescriptor(desc, false, false); err != nil || got.Annotations != nil {
