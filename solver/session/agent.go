@@ -112,8 +112,8 @@ func (a *AgentSocket) Close() error {
 func forwardConn(ctx context.Context, s *Session, id string, conn *net.UnixConn) {
 	ctx, cancel := context.WithCancel(metadata.NewOutgoingContext(ctx, metadata.MD{keyAgent: {id}}))
 	defer cancel()
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	defer func() { _ = conn.Close() }()
 	stream, err := sshforward.NewSSHClient(s.Conn()).ForwardAgent(ctx)
 	if err != nil {
 		return
@@ -139,7 +139,7 @@ func forwardConn(ctx context.Context, s *Session, id string, conn *net.UnixConn)
 		}
 		if err != nil {
 			cancel()
-			conn.Close()
+			_ = conn.Close()
 			break
 		}
 	}

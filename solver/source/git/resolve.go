@@ -48,7 +48,7 @@ func (s *Source) resolve(ctx context.Context, env solver.Env, sp *spec) (resolve
 		if err != nil {
 			return resolved{}, err
 		}
-		defer a.close()
+		defer func() { _ = a.close() }()
 		return a.advertised(ctx, sp)
 	})
 	if err != nil {

@@ -90,12 +90,12 @@ func (s *Source) commitTime(ctx context.Context, env solver.Env, sp *spec, r res
 	if err != nil {
 		return 0, err
 	}
-	defer a.close()
+	defer func() { _ = a.close() }()
 	m, err := s.openMirror(ctx, a.command, sp.remote, format(r.Checksum))
 	if err != nil {
 		return 0, err
 	}
-	defer m.close(context.WithoutCancel(ctx))
+	defer func() { _ = m.close(context.WithoutCancel(ctx)) }()
 	commit, err := m.complete(ctx, want{ref: r.Ref, id: r.Checksum, only: sp.fetchByCommit})
 	if err != nil {
 		return 0, err
@@ -132,6 +132,6 @@ func (in *instance) Fetch(ctx context.Context, env solver.Env) (*ref.Ref, error)
 	if err != nil {
 		return nil, err
 	}
-	defer a.close()
+	defer func() { _ = a.close() }()
 	return in.source.checkout(ctx, a, in.spec, *in.resolved)
 }

@@ -106,7 +106,7 @@ func (f *fixture) read(addr string, attrs ...string) (name, text string, info os
 // server counts what it sends.
 type server struct {
 	*httptest.Server
-	requests, bodies atomic.Int32
+	requests atomic.Int32
 }
 
 func serve(t *testing.T, h func(s *server, w http.ResponseWriter, r *http.Request)) *server {

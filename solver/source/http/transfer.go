@@ -50,7 +50,7 @@ func (s *Source) obtain(ctx context.Context, env solver.Env, sp *spec) (found, e
 	if ok {
 		if r, err := s.cfg.Refs.Get(ctx, last.ID); err == nil {
 			// Held, so that "not modified" cannot come too late.
-			defer r.Release(context.WithoutCancel(ctx))
+			defer func() { _ = r.Release(context.WithoutCancel(ctx)) }()
 		} else {
 			ok = false
 		}
