@@ -242,9 +242,14 @@ func (w *streamWriter) finish() {
 	}
 }
 
-// Close ends the stream and waits for the client.
+// Close ends the stream and waits for the client. After the end of the
+// stream's context it does not: the client must not take an orderly end for
+// that of a whole result, and the transport may learn of both at once.
 func (w *streamWriter) Close() error {
 	defer w.cancel()
+	if ctx := w.stream.Context(); ctx.Err() != nil && !w.done {
+		return fmt.Errorf("send result to client: %w", context.Cause(ctx))
+	}
 	w.flush()
 	if !w.done {
 		if err := w.stream.CloseSend(); err != nil {
