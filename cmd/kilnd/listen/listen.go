@@ -69,8 +69,10 @@ func open(ctx context.Context, address string, opts *Options) ([]net.Listener, e
 		if err != nil {
 			return nil, err
 		}
-		if opts.TLS == nil && !local(l.Addr()) {
-			log.G(ctx).Warnf("%s is open to everybody who can reach it: it has no TLS", address)
+		if opts.TLS == nil {
+			if !local(l.Addr()) {
+				log.G(ctx).Warnf("%s is open to everybody who can reach it: it has no TLS", address)
+			}
 			return []net.Listener{l}, nil
 		}
 		return []net.Listener{tls.NewListener(l, opts.TLS)}, nil
