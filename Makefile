@@ -35,7 +35,7 @@ quickstart: deps build ## build a real multi-stage image on this machine and run
 
 .PHONY: test
 test: deps ## run all tests (root; real registry, runtime and clients)
-	go test -timeout 20m ./...
+	go test -count=1 -timeout 20m ./...
 
 .PHONY: check
 check: deps fmt-check vet lint shellcheck layers style protos ## everything a change must pass beside the tests
