@@ -173,7 +173,11 @@ func (e *Executor) runBundle(ctx context.Context, ct *container, c *executor.Con
 		if started != nil {
 			close(started)
 		}
-		e.attend(ctx, ct.bundle.id, &c.Process, stdio, done)
+		bg := context.WithoutCancel(ctx)
+		attend(ctx, &c.Process, stdio, handle{
+			signal: func(number int) { _ = e.runtime.Kill(bg, ct.bundle.id, number, nil) },
+			kill:   func() { e.kill(bg, ct.bundle.id, done) },
+		}, done)
 	}()
 	rt := *e.runtime
 	rt.Log = ct.bundle.log()
@@ -184,9 +188,15 @@ func (e *Executor) runBundle(ctx context.Context, ct *container, c *executor.Con
 	return e.verdict(ctx, ct.bundle, &c.Process, status, err)
 }
 
-// attend passes on signals, and kills the container when ctx ends.
-func (e *Executor) attend(ctx context.Context, id string, p *executor.Process, stdio *stdio, done <-chan struct{}) {
-	bg := context.WithoutCancel(ctx)
+// handle is how a running process is reached.
+type handle struct {
+	signal func(number int)
+	// kill ends the process for sure; it may take until done.
+	kill func()
+}
+
+// attend passes on sizes and signals, and kills the process when ctx ends.
+func attend(ctx context.Context, p *executor.Process, stdio *stdio, h handle, done <-chan struct{}) {
 	for {
 		select {
 		case <-done:
@@ -197,14 +207,14 @@ func (e *Executor) attend(ctx context.Context, id string, p *executor.Process, s
 				continue
 			}
 			stdio.resize(size)
-		case sig, ok := <-p.Signal:
+		case number, ok := <-p.Signal:
 			if !ok {
 				p.Signal = nil
 				continue
 			}
-			_ = e.runtime.Kill(bg, id, sig, nil)
+			h.signal(number)
 		case <-ctx.Done():
-			e.kill(bg, id, done)
+			h.kill()
 			return
 		}
 	}
@@ -256,7 +266,11 @@ func (e *Executor) Exec(ctx context.Context, id string, p executor.Process) erro
 		if !ok {
 			return
 		}
-		e.attendExec(ctx, n, &p, stdio, done)
+		// The runtime's process passes signals on to the one it started.
+		attend(ctx, &p, stdio, handle{
+			signal: func(number int) { _ = unix.Kill(n, unix.Signal(number)) },
+			kill:   func() { _ = unix.Kill(-n, unix.SIGKILL) },
+		}, done)
 	}()
 	err = e.runtime.Exec(context.WithoutCancel(ctx), id, *process, &gorunc.ExecOpts{IO: stdio, Started: pid, ConsoleSocket: stdio.console()})
 	close(done)
@@ -267,32 +281,6 @@ func (e *Executor) Exec(ctx context.Context, id string, p executor.Process) erro
 		status, err = exit.Status, nil
 	}
 	return e.verdict(ctx, ct.bundle, &p, status, err)
-}
-
-// attendExec is attend for a process that is not the container's first: the
-// runtime's process passes signals on to it.
-func (e *Executor) attendExec(ctx context.Context, pid int, p *executor.Process, stdio *stdio, done <-chan struct{}) {
-	for {
-		select {
-		case <-done:
-			return
-		case size, ok := <-p.Resize:
-			if !ok {
-				p.Resize = nil
-				continue
-			}
-			stdio.resize(size)
-		case sig, ok := <-p.Signal:
-			if !ok {
-				p.Signal = nil
-				continue
-			}
-			_ = unix.Kill(pid, unix.Signal(sig))
-		case <-ctx.Done():
-			_ = unix.Kill(-pid, unix.SIGKILL)
-			return
-		}
-	}
 }
 
 // writeConfig stores the OCI configuration of a bundle.
