@@ -21,6 +21,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	bolt "go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
 
 	"github.com/kilnbuild/kiln/differ"
 	"github.com/kilnbuild/kiln/differ/layerindex"
@@ -206,6 +207,9 @@ func date(t testing.TB, dir string) {
 			dirs = append(dirs, p)
 		case d.Type().IsRegular():
 			return os.Chtimes(p, Time, Time)
+		case d.Type()&os.ModeSymlink != 0:
+			at := unix.NsecToTimespec(Time.UnixNano())
+			return unix.UtimesNanoAt(unix.AT_FDCWD, p, []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW)
 		}
 		return nil
 	})
