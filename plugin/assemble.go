@@ -124,6 +124,7 @@ func Assemble(ctx context.Context, opt Options) (b *Builder, err error) {
 	go func() { defer close(done); b.prune.run(run) }()
 	b.later(func(context.Context) error { stop(); <-done; return nil })
 	b.sweepLater(ctx)
+	idle.start()
 	return b, nil
 }
 

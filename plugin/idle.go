@@ -50,10 +50,20 @@ func (i *idler) Ended(context.Context, *build.Record, *progress.Reader) {
 	i.timer.Reset(idleDelay)
 }
 
+// start gives back what the start needed once, unless a build comes first.
+func (i *idler) start() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.timer == nil && !i.stopped {
+		i.timer = time.AfterFunc(idleDelay, giveBack)
+	}
+}
+
 // giveBack collects twice: pools survive the first time.
 func giveBack() {
 	runtime.GC()
 	debug.FreeOSMemory()
+	trimProgram()
 }
 
 // close ends it; nothing happens any more.
