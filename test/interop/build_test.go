@@ -192,7 +192,9 @@ func TestCtr(t *testing.T) {
 		t.Errorf("ctr images check:\n%s", check)
 	}
 	tar := filepath.Join(t.TempDir(), "image.tar")
-	ctr(t, d, "images", "export", tar, image).ok(t)
+	// Without --local ctr may close the file before it has taken the last bytes
+	// of the transfer service's stream: it waits for the transfer only.
+	ctr(t, d, "images", "export", "--local", tar, image).ok(t)
 	if got := read(t, filepath.Join(unpackImage(t, "oci-archive:"+tar), "file")); got != "text\n" {
 		t.Errorf("exported file says %q", got)
 	}
