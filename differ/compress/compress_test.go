@@ -195,7 +195,7 @@ func TestReadsWhatSystemToolsWrite(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(c.command), func(t *testing.T) {
 			if _, err := exec.LookPath(c.command[0]); err != nil {
-				t.Skipf("%s is not installed", c.command[0])
+				t.Fatalf("%s is not installed: run .ci/install", c.command[0])
 			}
 			cmd := exec.Command(c.command[0], c.command[1:]...)
 			cmd.Stdin = bytes.NewReader(data)

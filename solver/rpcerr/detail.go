@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/kilnbuild/kiln/solver"
+	"github.com/kilnbuild/kiln/solver/llb"
 	"github.com/kilnbuild/kiln/solver/pb/errdefs"
 	pb "github.com/kilnbuild/kiln/solver/pb/llb"
 )
@@ -42,7 +43,7 @@ func detailOf(err error) (string, any) {
 	case *solver.VertexError:
 		return nameVertex, &errdefs.Vertex{Digest: e.Digest.String()}
 	case *solver.SourceError:
-		return nameSource, &errdefs.Source{Info: SourceInfo(e.Info), Ranges: Ranges(e.Ranges)}
+		return nameSource, &errdefs.Source{Info: SourceInfo(e.Info), Ranges: llb.RangesToPB(e.Ranges)}
 	case *solver.ExitError:
 		return nameExit, &exitMessage{Code: uint32(e.Code)}
 	case *solver.SubrequestError:
@@ -121,7 +122,7 @@ var wrappers = map[string]func(data []byte, err error) error{
 		if json.Unmarshal(data, &s) != nil || s.GetInfo() == nil {
 			return err
 		}
-		return &solver.SourceError{Info: FromSourceInfo(s.GetInfo()), Ranges: FromRanges(s.GetRanges()), Err: err}
+		return &solver.SourceError{Info: FromSourceInfo(s.GetInfo()), Ranges: llb.RangesFromPB(s.GetRanges()), Err: err}
 	},
 	nameExit: func(data []byte, err error) error {
 		var e exitMessage
@@ -178,30 +179,6 @@ func FromSourceInfo(in *pb.SourceInfo) *solver.SourceInfo {
 	if in.Definition != nil {
 		if data, err := (proto.MarshalOptions{Deterministic: true}).Marshal(in.Definition); err == nil {
 			out.Definition = data
-		}
-	}
-	return out
-}
-
-// Ranges converts to the wire type.
-func Ranges(in []solver.Range) []*pb.Range {
-	out := make([]*pb.Range, len(in))
-	for i, r := range in {
-		out[i] = &pb.Range{
-			Start: &pb.Position{Line: int32(r.Start.Line), Character: int32(r.Start.Character)},
-			End:   &pb.Position{Line: int32(r.End.Line), Character: int32(r.End.Character)},
-		}
-	}
-	return out
-}
-
-// FromRanges converts from the wire type.
-func FromRanges(in []*pb.Range) []solver.Range {
-	out := make([]solver.Range, len(in))
-	for i, r := range in {
-		out[i] = solver.Range{
-			Start: solver.Position{Line: int(r.GetStart().GetLine()), Character: int(r.GetStart().GetCharacter())},
-			End:   solver.Position{Line: int(r.GetEnd().GetLine()), Character: int(r.GetEnd().GetCharacter())},
 		}
 	}
 	return out

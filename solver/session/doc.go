@@ -26,5 +26,5 @@
 //
 // # What it does not do
 //
-// The protocols of the services are in sub-packages: files, auth.
+// The protocol of file transfers is in the sub-package files.
 package session

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/kilnbuild/kiln/solver"
+	"github.com/kilnbuild/kiln/solver/llb"
 	"github.com/kilnbuild/kiln/solver/pb/control"
 	"github.com/kilnbuild/kiln/solver/progress"
 	"github.com/kilnbuild/kiln/solver/rpcerr"
@@ -32,7 +33,7 @@ func ToBatch(in *control.StatusResponse) *progress.Batch {
 	for _, w := range in.GetWarnings() {
 		out.Warnings = append(out.Warnings, &solver.WarningEvent{
 			Vertex: digest.Digest(w.GetVertex()), Level: int(w.GetLevel()), Short: w.GetShort(), Detail: w.GetDetail(), URL: w.GetUrl(),
-			Source: rpcerr.FromSourceInfo(w.GetInfo()), Ranges: rpcerr.FromRanges(w.GetRanges()),
+			Source: rpcerr.FromSourceInfo(w.GetInfo()), Ranges: llb.RangesFromPB(w.GetRanges()),
 		})
 	}
 	return out

@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/kilnbuild/kiln/solver"
+	"github.com/kilnbuild/kiln/solver/llb"
 	"github.com/kilnbuild/kiln/solver/pb/control"
 	pb "github.com/kilnbuild/kiln/solver/pb/llb"
 	"github.com/kilnbuild/kiln/solver/progress"
@@ -32,7 +33,7 @@ func FromBatch(b *progress.Batch) *control.StatusResponse {
 	for _, w := range b.Warnings {
 		out.Warnings = append(out.Warnings, &control.VertexWarning{
 			Vertex: w.Vertex.String(), Level: int64(w.Level), Short: w.Short, Detail: w.Detail, Url: w.URL,
-			Info: rpcerr.SourceInfo(w.Source), Ranges: rpcerr.Ranges(w.Ranges),
+			Info: rpcerr.SourceInfo(w.Source), Ranges: llb.RangesToPB(w.Ranges),
 		})
 	}
 	return out

@@ -72,8 +72,8 @@ var Rooms = []Room{
 	{Path: "solver/llb", Row: 1, Reason: reasonSibling},
 	{Path: "solver/progress", Row: 1, Reason: reasonSibling},
 	{Path: "solver/policy", Row: 1, Reason: reasonSibling},
-	{Path: "solver/rpcerr", Row: 1, Reason: "errors on the wire know the contracts and nothing that fails"},
-	{Path: "solver/statuspb", Row: 1, Siblings: []string{"solver/progress", "solver/rpcerr"},
+	{Path: "solver/rpcerr", Row: 1, Siblings: []string{"solver/llb"}, Reason: "errors on the wire know the contracts and nothing that fails"},
+	{Path: "solver/statuspb", Row: 1, Siblings: []string{"solver/progress", "solver/rpcerr", "solver/llb"},
 		Reason: "events on the wire are progress and its warnings, translated both ways"},
 
 	{Path: "solver/llb/compose", Row: 1, Siblings: []string{"solver/llb"}, Reason: "writing graphs builds on reading them, never the other way round"},

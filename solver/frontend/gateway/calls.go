@@ -13,6 +13,7 @@ import (
 
 	"github.com/kilnbuild/kiln/solver"
 	"github.com/kilnbuild/kiln/solver/frontend"
+	"github.com/kilnbuild/kiln/solver/llb"
 	"github.com/kilnbuild/kiln/solver/pb/gateway"
 	pb "github.com/kilnbuild/kiln/solver/pb/llb"
 	"github.com/kilnbuild/kiln/solver/rpcerr"
@@ -132,7 +133,7 @@ func (s *Session) Warn(ctx context.Context, req *gateway.WarnRequest) (*gateway.
 	}
 	err = s.bridge.Warn(ctx, solver.WarningEvent{
 		Vertex: dgst, Level: int(req.GetLevel()), Short: req.GetShort(), Detail: req.GetDetail(), URL: req.GetUrl(),
-		Source: rpcerr.FromSourceInfo(req.GetInfo()), Ranges: rpcerr.FromRanges(req.GetRanges()),
+		Source: rpcerr.FromSourceInfo(req.GetInfo()), Ranges: llb.RangesFromPB(req.GetRanges()),
 	})
 	return &gateway.WarnResponse{}, err
 }

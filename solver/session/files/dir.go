@@ -17,11 +17,11 @@ import (
 	"github.com/kilnbuild/kiln/solver/pb/fsutil"
 )
 
-// Dir is a Tree on disk, reduced by a Filter.
+// Dir is a Tree on disk, reduced by Patterns.
 type Dir struct {
 	root *os.Root
-	// Filter says what is left out.
-	filter *Filter
+	// filter says what is left out.
+	filter *filter
 	// Map, if not nil, may change an entry before it is sent, or drop it by
 	// returning false (a dropped directory is dropped whole).
 	Map func(st *fsutil.Stat) bool
@@ -33,12 +33,12 @@ func OpenDir(name string, patterns Patterns) (*Dir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open directory to send: %w", err)
 	}
-	filter, err := newFilter(root, patterns)
+	out, err := newFilter(root, patterns)
 	if err != nil {
 		root.Close()
 		return nil, err
 	}
-	return &Dir{root: root, filter: filter}, nil
+	return &Dir{root: root, filter: out}, nil
 }
 
 // Close closes the directory.

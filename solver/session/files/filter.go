@@ -27,13 +27,13 @@ type Patterns struct {
 // maxLinks bounds the symbolic links followed for one path.
 const maxLinks = 255
 
-// Filter decides what of a tree is sent.
-type Filter struct {
+// filter decides what of a tree is sent.
+type filter struct {
 	include, exclude *patternmatcher.PatternMatcher
 }
 
-func newFilter(root *os.Root, p Patterns) (*Filter, error) {
-	f := &Filter{}
+func newFilter(root *os.Root, p Patterns) (*filter, error) {
+	f := &filter{}
 	include := append([]string(nil), p.Include...)
 	if len(p.Follow) > 0 {
 		followed, err := followPaths(root, p.Follow)
@@ -63,10 +63,10 @@ type match struct {
 	include, exclude patternmatcher.MatchInfo
 }
 
-func (f *Filter) start() match { return match{send: true, descend: true} }
+func (f *filter) start() match { return match{send: true, descend: true} }
 
 // match decides on name, whose parent directory got the decision parent.
-func (f *Filter) match(name string, parent match) (match, error) {
+func (f *filter) match(name string, parent match) (match, error) {
 	m := match{send: true, descend: true}
 	var err error
 	name = filepath.FromSlash(name)

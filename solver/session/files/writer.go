@@ -19,7 +19,7 @@ import (
 // hostile peer nor links that were there before lead out of it.
 type Writer struct {
 	root *os.File
-	// Chown sets owners as the entries say; otherwise files belong to the
+	// chown sets owners as the entries say; otherwise files belong to the
 	// process.
 	chown bool
 

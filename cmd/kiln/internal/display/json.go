@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/kilnbuild/kiln/solver"
+	"github.com/kilnbuild/kiln/solver/llb"
 	pb "github.com/kilnbuild/kiln/solver/pb/llb"
 	"github.com/kilnbuild/kiln/solver/progress"
 	"github.com/kilnbuild/kiln/solver/rpcerr"
@@ -87,7 +88,7 @@ func toJSON(b *progress.Batch) *jsonBatch {
 	}
 	for _, w := range b.Warnings {
 		out.Warnings = append(out.Warnings, jsonWarning{w.Vertex, w.Level, w.Short, w.Detail, w.URL,
-			rpcerr.SourceInfo(w.Source), rpcerr.Ranges(w.Ranges)})
+			rpcerr.SourceInfo(w.Source), llb.RangesToPB(w.Ranges)})
 	}
 	return out
 }
