@@ -216,6 +216,22 @@ func (d *Daemon) goroutines() (int, error) {
 	return total, nil
 }
 
+// Heap is the memory, in bytes, that is alive in the process after a
+// collection.
+func (d *Daemon) Heap() (int64, error) {
+	text, err := d.get("/debug/pprof/heap?gc=1&debug=1")
+	if err != nil {
+		return 0, err
+	}
+	const key = "# HeapAlloc = "
+	for line := range strings.Lines(text) {
+		if n, ok := strings.CutPrefix(line, key); ok {
+			return strconv.ParseInt(strings.TrimSpace(n), 10, 64)
+		}
+	}
+	return 0, fmt.Errorf("heap profile has no line %q", key)
+}
+
 // Stacks returns what every goroutine does, grouped, for a complaint.
 func (d *Daemon) Stacks() string {
 	text, err := d.get("/debug/pprof/goroutine?debug=1")
