@@ -9,6 +9,7 @@ import (
 	"github.com/kilnbuild/kiln/solver"
 	"github.com/kilnbuild/kiln/solver/pb/fsutil"
 	pb "github.com/kilnbuild/kiln/solver/pb/llb"
+	spb "github.com/kilnbuild/kiln/solver/pb/sourcepolicy"
 )
 
 // Bridge is the builder as a frontend sees it.
@@ -62,6 +63,23 @@ type ResolveOptions struct {
 	// CommitTime asks for GitMeta.CommitTime, which may need the commit to be
 	// fetched.
 	CommitTime bool
+	// AttestationChain asks for ImageMeta.AttestationChain, with the bytes of
+	// the in-toto statements whose predicate types Attestations lists.
+	AttestationChain bool
+	Attestations     []string
+	// GitObject asks for the raw objects in GitMeta.
+	GitObject bool
+	// Checksum asks for HTTPMeta.Checksum; nil: not asked for.
+	Checksum *ChecksumRequest
+	// Policies apply to this source beside those of the build.
+	Policies []*spb.Policy
+}
+
+// ChecksumRequest asks for a digest of a URL's bytes with Suffix behind them.
+type ChecksumRequest struct {
+	// Algorithm is one of digest.SHA256, SHA384 and SHA512.
+	Algorithm digest.Algorithm
+	Suffix    []byte
 }
 
 // SourceMeta is what is known of a source before it is fetched.
@@ -79,6 +97,28 @@ type ImageMeta struct {
 	Digest digest.Digest
 	// Config is the image configuration, as stored.
 	Config []byte
+	// AttestationChain leads from Digest to what is attested of the image; nil
+	// if it was not asked for.
+	AttestationChain *AttestationChain
+}
+
+// AttestationChain holds the documents that lead from an image's root to its
+// attestations and signatures, so that a reader can check each step by digest.
+// A digest is empty if there is no such document.
+type AttestationChain struct {
+	// Root is the index or manifest that the reference names, ImageManifest
+	// the platform's, AttestationManifest what is said of ImageManifest.
+	Root, ImageManifest, AttestationManifest digest.Digest
+	// SignatureManifests sign AttestationManifest, or ImageManifest without it.
+	SignatureManifests []digest.Digest
+	// Blobs are the documents, by digest.
+	Blobs map[digest.Digest]Blob
+}
+
+// Blob is a document in memory; Data hashes to Descriptor.Digest.
+type Blob struct {
+	Descriptor ocispecs.Descriptor
+	Data       []byte
 }
 
 // GitMeta describes a git reference.
@@ -89,6 +129,9 @@ type GitMeta struct {
 	// CommitTime is when the commit was made, in seconds since the epoch; nil
 	// if unknown or not asked for.
 	CommitTime *int64
+	// CommitObject and TagObject are raw objects without git's header line of
+	// type and length; nil if not asked for, or if Ref is no annotated tag.
+	CommitObject, TagObject []byte
 }
 
 // HTTPMeta describes a URL.
@@ -97,6 +140,15 @@ type HTTPMeta struct {
 	Filename string
 	// LastModified is in seconds since the epoch; nil if unknown.
 	LastModified *int64
+	// Checksum answers ResolveOptions.Checksum; nil if it was not asked for.
+	Checksum *ChecksumResponse
+}
+
+// ChecksumResponse answers a ChecksumRequest.
+type ChecksumResponse struct {
+	// Digest of the body and Suffix, in the algorithm asked for.
+	Digest digest.Digest
+	Suffix []byte
 }
 
 // Info describes the build and the builder.

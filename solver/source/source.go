@@ -80,7 +80,30 @@ type ResolveOptions struct {
 	// CommitTime asks for GitMeta.CommitTime, which may need the commit to be
 	// fetched.
 	CommitTime bool
+	// AttestationChain asks for ImageMeta.AttestationChain.
+	AttestationChain bool
+	// Attestations are the predicate types of in-toto statements whose bytes
+	// the chain is to carry; empty: none, the manifests say what there is.
+	Attestations []string
+	// GitObject asks for GitMeta.CommitObject and TagObject, which need the
+	// commit to be fetched.
+	GitObject bool
+	// Checksum asks for HTTPMeta.Checksum, which needs the whole response to
+	// be read; nil: not asked for.
+	Checksum *ChecksumRequest
 }
+
+// ChecksumRequest asks for a digest of a URL's bytes with Suffix behind them,
+// as signatures are made over.
+type ChecksumRequest struct {
+	// Algorithm is one of digest.SHA256, SHA384 and SHA512.
+	Algorithm digest.Algorithm
+	// Suffix is hashed after the body; at most MaxChecksumSuffix bytes.
+	Suffix []byte
+}
+
+// MaxChecksumSuffix bounds ChecksumRequest.Suffix, in bytes.
+const MaxChecksumSuffix = 64 << 10
 
 // Meta is what can be known of a source without fetching it; one field is set.
 type Meta struct {
@@ -97,6 +120,31 @@ type ImageMeta struct {
 	Config []byte
 	// Ref is the normalised reference.
 	Ref string
+	// AttestationChain leads from Digest to what is attested of the image; nil
+	// if it was not asked for.
+	AttestationChain *AttestationChain
+}
+
+// AttestationChain holds the documents that lead from an image's root to its
+// attestations and signatures, so that a reader can check each step by digest.
+type AttestationChain struct {
+	// Root is what the reference names: an index, or a single manifest.
+	Root digest.Digest
+	// ImageManifest is the platform's manifest; empty if Root has none.
+	ImageManifest digest.Digest
+	// AttestationManifest is the manifest that belongs to ImageManifest; empty
+	// if there is none.
+	AttestationManifest digest.Digest
+	// SignatureManifests sign AttestationManifest, or ImageManifest without it.
+	SignatureManifests []digest.Digest
+	// Blobs are the documents named above and what they need, by digest.
+	Blobs map[digest.Digest]Blob
+}
+
+// Blob is a document in memory; Data hashes to Descriptor.Digest.
+type Blob struct {
+	Descriptor ocispecs.Descriptor
+	Data       []byte
 }
 
 // GitMeta describes a git reference.
@@ -110,6 +158,11 @@ type GitMeta struct {
 	// CommitTime is the committer's, in seconds since the epoch; nil if it was
 	// not asked for.
 	CommitTime *int64
+	// CommitObject is the raw commit, without git's header line of type and
+	// length; nil if it was not asked for.
+	CommitObject []byte
+	// TagObject is the raw annotated tag if Ref names one, in the same form.
+	TagObject []byte
 }
 
 // HTTPMeta describes a URL.
@@ -119,6 +172,16 @@ type HTTPMeta struct {
 	Filename string
 	// LastModified is in seconds since the epoch; nil if unknown.
 	LastModified *int64
+	// Checksum answers ResolveOptions.Checksum; nil if it was not asked for.
+	Checksum *ChecksumResponse
+}
+
+// ChecksumResponse answers a ChecksumRequest.
+type ChecksumResponse struct {
+	// Digest of the body and Suffix, in the algorithm asked for.
+	Digest digest.Digest
+	// Suffix as asked for.
+	Suffix []byte
 }
 
 // Registry finds the Source of a scheme. It is filled once, before use.
