@@ -28,6 +28,9 @@ type Request struct {
 	CacheExports, CacheImports []CacheRequest
 	// Entitlements are what the client allows the build.
 	Entitlements []string
+	// SessionExporter lets the client choose more exporters when it knows the
+	// result, and object to what they made.
+	SessionExporter bool
 	// Internal builds leave no history.
 	Internal bool
 }

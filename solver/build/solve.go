@@ -58,7 +58,11 @@ func (b *Builder) Solve(ctx context.Context, req *Request) (resp *Response, err 
 		return nil, err
 	}
 	defer release(context.WithoutCancel(ctx))
-	done, err := j.export(ctx, outputs, src)
+	chosen, err := j.choose(ctx, res)
+	if err != nil {
+		return nil, err
+	}
+	done, err := j.export(ctx, append(outputs, chosen...), src)
 	if err != nil {
 		return nil, err
 	}
@@ -67,6 +71,9 @@ func (b *Builder) Solve(ctx context.Context, req *Request) (resp *Response, err 
 		if strings.HasPrefix(k, "frontend.") {
 			done.values[k] = string(v)
 		}
+	}
+	if err := j.approve(ctx, done.values); err != nil {
+		return nil, err
 	}
 	return &Response{Values: done.values}, nil
 }
@@ -214,26 +221,31 @@ func platformList(res *frontend.Result) ([]export.Platform, error) {
 func (b *Builder) resolveExporters(ctx context.Context, req *Request) ([]export.Instance, error) {
 	var out []export.Instance
 	for _, e := range req.Exporters {
-		exp, ok := b.cfg.Exporters[e.Type]
-		if !ok {
-			return nil, fmt.Errorf("exporter %q could not be found: %w", e.Type, errdefs.ErrNotFound)
-		}
-		attrs := maps.Clone(e.Attrs)
-		if attrs == nil {
-			attrs = map[string]string{}
-		}
-		if epoch, ok := req.Opts["build-arg:SOURCE_DATE_EPOCH"]; ok {
-			if _, set := attrs["source-date-epoch"]; !set && (epoch == "" || isInt(epoch)) {
-				attrs["source-date-epoch"] = epoch
-			}
-		}
-		in, err := exp.Resolve(ctx, attrs)
+		in, err := b.resolveExporter(ctx, req, e)
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, in)
 	}
 	return out, nil
+}
+
+// resolveExporter checks one output.
+func (b *Builder) resolveExporter(ctx context.Context, req *Request, e ExporterRequest) (export.Instance, error) {
+	exp, ok := b.cfg.Exporters[e.Type]
+	if !ok {
+		return nil, fmt.Errorf("exporter %q could not be found: %w", e.Type, errdefs.ErrNotFound)
+	}
+	attrs := maps.Clone(e.Attrs)
+	if attrs == nil {
+		attrs = map[string]string{}
+	}
+	if epoch, ok := req.Opts["build-arg:SOURCE_DATE_EPOCH"]; ok {
+		if _, set := attrs["source-date-epoch"]; !set && (epoch == "" || isInt(epoch)) {
+			attrs["source-date-epoch"] = epoch
+		}
+	}
+	return exp.Resolve(ctx, attrs)
 }
 
 func isInt(s string) bool {

@@ -46,6 +46,7 @@ func toRequest(req *control.SolveRequest) (*build.Request, error) {
 		ID: req.GetRef(), SessionID: req.GetSession(), Definition: req.GetDefinition(), Frontend: req.GetFrontend(),
 		Opts: req.GetFrontendAttrs(), Inputs: req.GetFrontendInputs(),
 		Entitlements: req.GetEntitlements(), Internal: req.GetInternal(),
+		SessionExporter: req.GetEnableSessionExporter(),
 	}
 	for _, e := range req.GetExporters() {
 		r.Exporters = append(r.Exporters, build.ExporterRequest{Type: e.GetType(), Attrs: e.GetAttrs()})
