@@ -40,6 +40,8 @@ type SolveRequest struct {
 	Inputs   map[string]*pb.Definition
 	// CacheImports are sources of remote cache for this graph.
 	CacheImports []CacheImport
+	// Policies apply to the sources of Definition beside those of the build.
+	Policies []*spb.Policy
 	// Evaluate makes Solve wait until everything has run.
 	Evaluate bool
 }

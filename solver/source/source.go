@@ -103,7 +103,7 @@ type ChecksumRequest struct {
 }
 
 // MaxChecksumSuffix bounds ChecksumRequest.Suffix, in bytes.
-const MaxChecksumSuffix = 64 << 10
+const MaxChecksumSuffix = 4 << 10
 
 // Meta is what can be known of a source without fetching it; one field is set.
 type Meta struct {

@@ -3,13 +3,11 @@ package gateway
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/kilnbuild/kiln/solver"
 	"github.com/kilnbuild/kiln/solver/frontend"
@@ -28,6 +26,7 @@ func (s *Session) Solve(ctx context.Context, req *gateway.SolveRequest) (*gatewa
 	sr := frontend.SolveRequest{
 		Definition: req.GetDefinition(), Frontend: req.GetFrontend(), Opts: req.GetFrontendOpt(),
 		Inputs: req.GetFrontendInputs(), Evaluate: req.GetEvaluate(),
+		Policies: req.GetSourcePolicies(),
 	}
 	for _, e := range req.GetCacheImports() {
 		sr.CacheImports = append(sr.CacheImports, frontend.CacheImport{Type: e.GetType(), Attrs: e.GetAttrs()})
@@ -152,6 +151,7 @@ func (s *Session) ResolveImageConfig(ctx context.Context, req *gateway.ResolveIm
 	}
 	meta, err := s.bridge.ResolveSource(ctx, op, frontend.ResolveOptions{
 		LogName: req.GetLogName(), Platform: platformOf(req.GetPlatform()), ResolveMode: req.GetResolveMode(),
+		Policies: req.GetSourcePolicies(),
 	})
 	if err != nil {
 		return nil, err
@@ -166,34 +166,6 @@ func (s *Session) ResolveImageConfig(ctx context.Context, req *gateway.ResolveIm
 		}
 	}
 	return &gateway.ResolveImageConfigResponse{Digest: meta.Image.Digest.String(), Config: meta.Image.Config, Ref: ref}, nil
-}
-
-// ResolveSourceMeta tells what is known of a source before it is fetched.
-func (s *Session) ResolveSourceMeta(ctx context.Context, req *gateway.ResolveSourceMetaRequest) (*gateway.ResolveSourceMetaResponse, error) {
-	if req.GetSource() == nil {
-		return nil, fmt.Errorf("resolve source: field source is missing: %w", errdefs.ErrInvalidArgument)
-	}
-	meta, err := s.bridge.ResolveSource(ctx, req.GetSource(), frontend.ResolveOptions{
-		LogName: req.GetLogName(), Platform: platformOf(req.GetPlatform()), ResolveMode: req.GetResolveMode(),
-		NoConfig: req.GetImage().GetNoConfig(),
-	})
-	if err != nil {
-		return nil, err
-	}
-	out := &gateway.ResolveSourceMetaResponse{Source: meta.Op}
-	if m := meta.Image; m != nil {
-		out.Image = &gateway.ResolveSourceImageResponse{Digest: m.Digest.String(), Config: m.Config}
-	}
-	if m := meta.Git; m != nil {
-		out.Git = &gateway.ResolveSourceGitResponse{Checksum: m.Checksum, Ref: m.Ref, CommitChecksum: m.CommitChecksum}
-	}
-	if m := meta.HTTP; m != nil {
-		out.HTTP = &gateway.ResolveSourceHTTPResponse{Checksum: m.Digest.String(), Filename: m.Filename}
-		if m.LastModified != nil {
-			out.HTTP.LastModified = timestamppb.New(time.Unix(*m.LastModified, 0))
-		}
-	}
-	return out, nil
 }
 
 // platformOf converts from the wire type; nil stays nil.
