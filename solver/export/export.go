@@ -3,6 +3,7 @@ package export
 import (
 	"context"
 
+	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kilnbuild/kiln/solver"
@@ -65,11 +66,16 @@ type Platform struct {
 	Platform ocispecs.Platform
 }
 
-// Attestation is a statement about a result: a file in Ref, or Data made by
-// the builder itself.
+// Attestation is something said about a result: a predicate in a file of Ref
+// or made by the builder itself, or a directory of statements in Ref.
 type Attestation struct {
-	// PredicateType of the in-toto statement.
+	// Bundle tells that Path is a directory of in-toto statements.
+	Bundle bool
+	// PredicateType of the in-toto statement; of every statement in a bundle,
+	// if it is not empty.
 	PredicateType string
+	// Subjects it is about; none means the result.
+	Subjects []Subject
 	// Path in Ref, or the suggested file name of Data.
 	Path string
 	Ref  *ref.Ref
@@ -78,4 +84,14 @@ type Attestation struct {
 	// InlineOnly attestations are left out of exports to files.
 	InlineOnly bool
 	Metadata   map[string][]byte
+}
+
+// Subject is what an attestation is about.
+type Subject struct {
+	// Self is the result, whatever an exporter makes of it; a Name is given to
+	// it beside its own.
+	Self bool
+	Name string
+	// Digests of something else.
+	Digests []digest.Digest
 }

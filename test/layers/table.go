@@ -71,7 +71,8 @@ var Rooms = []Room{
 	// Row 1: the graph as data, and what is said about a build.
 	{Path: "solver/llb", Row: 1, Reason: reasonSibling},
 	{Path: "solver/progress", Row: 1, Reason: reasonSibling},
-	{Path: "solver/policy", Row: 1, Reason: reasonSibling},
+	{Path: "solver/policy", Row: 1, Siblings: []string{"solver/rpcerr"},
+		Reason: "a policy decides about values of the wire; its refusals travel to the client with their reasons"},
 	{Path: "solver/rpcerr", Row: 1, Siblings: []string{"solver/llb"}, Reason: "errors on the wire know the contracts and nothing that fails"},
 	{Path: "solver/statuspb", Row: 1, Siblings: []string{"solver/progress", "solver/rpcerr", "solver/llb"},
 		Reason: "events on the wire are progress and its warnings, translated both ways"},
@@ -113,12 +114,14 @@ var Rooms = []Room{
 	{Path: "solver/export", Row: 3, Reason: "a contract knows no other contract and none of its implementations"},
 	// Images in the store and images in archives are made of the same blobs,
 	// so what makes them stands between the contract and both.
-	{Path: "solver/export/manifest", Row: 3, Siblings: []string{"solver/export"},
+	{Path: "solver/export/manifest", Row: 3, Siblings: []string{"solver/export", "solver/export/attest"},
 		Reason: "assembling an image knows the contract and nothing of where the image goes"},
 	{Path: "solver/export/image", Row: 3, Siblings: []string{"solver/export", "solver/export/manifest"}, Reason: reasonContract},
 	{Path: "solver/export/archive", Row: 3, Siblings: []string{"solver/export", "solver/export/manifest"}, Reason: reasonContract},
-	{Path: "solver/export/files", Row: 3, Siblings: []string{"solver/export"}, Reason: reasonContract},
-	{Path: "solver/export/attest", Row: 3, Siblings: []string{"solver/export"}, Reason: reasonContract},
+	{Path: "solver/export/files", Row: 3, Siblings: []string{"solver/export", "solver/export/attest"}, Reason: reasonContract},
+	// Statements are the same wherever they are written.
+	{Path: "solver/export/attest", Row: 3, Siblings: []string{"solver/export"},
+		Reason: "reading attestations knows the contract and nothing of where statements go"},
 	{Path: "solver/export/exporttest", Row: 3, Siblings: []string{"solver/export"},
 		Reason: "tests of exporters stand on the same parts as they do; production code never imports it"},
 
@@ -130,6 +133,7 @@ var Rooms = []Room{
 		Not: append([]string{"solver/executor", "solver/export"}, sourceImplementations...), Reason: reasonOp},
 	{Path: "solver/op/file", Row: 4, Siblings: []string{"solver/op!"}, Not: contracts, Reason: reasonOp},
 	{Path: "solver/op/build", Row: 4, Siblings: []string{"solver/op!"}, Not: contracts, Reason: reasonOp},
+	{Path: "solver/op/passthrough", Row: 4, Siblings: []string{"solver/op!"}, Not: contracts, Reason: reasonOp},
 	{Path: "solver/op/merge", Row: 4, Siblings: []string{"solver/op!"}, Not: contracts, Reason: reasonOp},
 	{Path: "solver/op/diff", Row: 4, Siblings: []string{"solver/op!"}, Not: contracts, Reason: reasonOp},
 	{Path: "solver/cache/remote", Row: 4, Reason: reasonSibling},

@@ -100,27 +100,18 @@ func (o *output) blobs(ctx context.Context) error {
 	defer cancel()
 	store := proxy.NewContentStore(client.Conn())
 	remote := metadata.AppendToOutgoingContext(ctx, storeKey, storeID)
-	seen := map[digest.Digest]bool{}
 	group, gctx := errgroup.WithContext(remote)
 	group.SetLimit(maxCopies)
-	for _, m := range o.image.Manifests {
-		for _, desc := range append(m.Layers[:len(m.Layers):len(m.Layers)], m.Config) {
-			if !seen[desc.Digest] {
-				seen[desc.Digest] = true
-				group.Go(func() error { return o.copy(gctx, store, desc) })
-			}
-		}
+	for _, desc := range o.image.Blobs() {
+		group.Go(func() error { return o.copy(gctx, store, desc) })
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	for _, m := range o.image.Manifests {
-		if err := o.copy(remote, store, m.Descriptor); err != nil {
+	for _, m := range o.image.Children() {
+		if err := o.copy(remote, store, m); err != nil {
 			return err
 		}
-	}
-	if !o.image.Index {
-		return nil
 	}
 	return o.copy(remote, store, o.image.Descriptor)
 }

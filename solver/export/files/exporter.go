@@ -48,6 +48,8 @@ type instance struct {
 	split *bool
 	// remove makes the client's directory equal to the result.
 	remove bool
+	// prefix begins the names of files with statements.
+	prefix string
 	// metadata replaces that of the result.
 	metadata map[string]string
 }
@@ -70,7 +72,7 @@ func (in *instance) set(k, v string) (err error) {
 			return fmt.Errorf("invalid local exporter mode %q: want copy or delete: %w", v, errdefs.ErrInvalidArgument)
 		}
 	case "attestation-prefix":
-		// Known, so it is no metadata; there are no files that would have it.
+		in.prefix = v
 	default:
 		in.metadata[k] = v
 	}

@@ -3,6 +3,7 @@ package files_test
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/containerd/errdefs"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kilnbuild/kiln/solver/export"
@@ -239,13 +239,56 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%s: %v", attrs, err)
 		}
 	}
-	src := func(inline bool) *export.Source {
-		return &export.Source{Attestations: map[string][]export.Attestation{"": {{PredicateType: "x", InlineOnly: inline}}}}
+}
+
+func TestStatements(t *testing.T) {
+	h := exporttest.NewHost(t)
+	say := func(path string, inline bool) export.Attestation {
+		return export.Attestation{
+			PredicateType: "x", Path: path, InlineOnly: inline, Data: func(context.Context) ([]byte, error) { return []byte("{}"), nil },
+		}
 	}
-	if err := run(t, c, false, src(false)); !errors.Is(err, errdefs.ErrNotImplemented) {
-		t.Errorf("attestations: %v", err)
+	src := two(h, false)
+	src.Attestations = map[string][]export.Attestation{
+		"linux/amd64": {say("p.json", false), say("inline.json", true)}, "linux/arm64": {say("dir/p.json", false)},
 	}
-	if err := run(t, c, false, src(true)); err != nil {
-		t.Errorf("attestations that stay with images: %v", err)
+	for split, want := range map[string][]string{
+		"true":  {"linux_amd64/a-p.json", "linux_arm64/a-p.json"},
+		"false": {"a-p.linux_amd64.json", "a-p.linux_arm64.json"},
+	} {
+		dir := t.TempDir()
+		c := exporttest.NewClient(t, exporttest.ClientConfig{Dir: dir})
+		if err := run(t, c, false, src, "platform-split="+split, "attestation-prefix=a-", "source-date-epoch=1000"); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, line := range list(t, dir) {
+			name, text, _ := strings.Cut(line, " ")
+			if !strings.HasSuffix(name, ".json") {
+				continue
+			}
+			got = append(got, name)
+			path := filepath.Join(dir, name)
+			if fi, err := os.Stat(path); err != nil || fi.Mode() != 0o600 || !fi.ModTime().Equal(time.Unix(1000, 0)) {
+				t.Errorf("%s: %v, %v", name, fi, err)
+			}
+			if !strings.Contains(text, "\n  \"predicateType\": \"x\"") || !strings.Contains(text, `"name": "bin/a`) {
+				t.Errorf("%s is %s", name, text)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("statements are %q, want %q", got, want)
+		}
+	}
+	for attr, want := range map[string]string{
+		"attestation-prefix=../": `attestation file name "../p.json"`,
+		"attestation-prefix=":    "duplicate attestation path name p.json",
+	} {
+		bad := *src
+		bad.Attestations = map[string][]export.Attestation{"linux/amd64": {say("p.json", false), say("p.json", false)}}
+		c := exporttest.NewClient(t, exporttest.ClientConfig{Dir: t.TempDir()})
+		if err := run(t, c, false, &bad, attr); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: %v", attr, err)
+		}
 	}
 }

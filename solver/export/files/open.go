@@ -55,9 +55,6 @@ func (in *instance) open(ctx context.Context, src *export.Source) (*opened, erro
 
 // openOne mounts the result of one platform.
 func (in *instance) openOne(ctx context.Context, o *opened, src *export.Source, r export.Result) error {
-	if err := checkAttestations(r); err != nil {
-		return err
-	}
 	epoch, err := in.epoch.For(src, r.ID)
 	if err != nil {
 		return err
@@ -77,22 +74,25 @@ func (in *instance) openOne(ctx context.Context, o *opened, src *export.Source, 
 		d.Map = entryMap(epoch)
 		t.Tree = d
 	}
+	tag, at := "", time.Now()
+	if src.Multi() && !in.splits(src) {
+		tag = directoryName(r.ID)
+	}
+	if epoch != nil {
+		at = *epoch
+	}
+	if t.Tree, err = in.attested(ctx, t.Tree, r, tag, at); err != nil {
+		return err
+	}
 	if in.splits(src) {
-		t.Tree = below{Tree: t.Tree, dir: directory(strings.ReplaceAll(r.ID, "/", "_"), epoch)}
+		t.Tree = below{Tree: t.Tree, dir: directory(directoryName(r.ID), epoch)}
 	}
 	o.trees = append(o.trees, t)
 	return nil
 }
 
-// checkAttestations refuses those that would have to be written as files.
-func checkAttestations(r export.Result) error {
-	for _, att := range r.Attestations {
-		if !att.InlineOnly {
-			return fmt.Errorf("write attestation %s to a file: %w", att.PredicateType, errdefs.ErrNotImplemented)
-		}
-	}
-	return nil
-}
+// directoryName is what the directory of a platform is called.
+func directoryName(platform string) string { return strings.ReplaceAll(platform, "/", "_") }
 
 // entryMap changes what is read of a layer into what the client should see:
 // without overlay's own notes, which show where a layer is not mounted but

@@ -14,7 +14,6 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
 	"github.com/distribution/reference"
-	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
@@ -50,11 +49,9 @@ func (p *pusher) push(ctx context.Context, name string) error {
 	}
 	root := p.image.Descriptor
 	defer progress.Status(p.env, fmt.Sprintf("pushing manifest for %s@%s", named, root.Digest), "").Done()
-	if p.image.Index {
-		for _, m := range p.image.Manifests {
-			if err := repo.Push(ctx, m.Descriptor, p.cfg.Content, nil); err != nil {
-				return err
-			}
+	for _, m := range p.image.Children() {
+		if err := repo.Push(ctx, m, p.cfg.Content, nil); err != nil {
+			return err
 		}
 	}
 	if !tagged {
@@ -88,27 +85,23 @@ func (p *pusher) blobs(ctx context.Context, repo *registry.Repository, named ref
 	if err != nil {
 		return fmt.Errorf("name repository %s: %w", named, err)
 	}
-	seen := map[digest.Digest]bool{}
 	group, ctx := errgroup.WithContext(ctx)
-	for _, m := range p.image.Manifests {
-		for _, desc := range append(m.Layers[:len(m.Layers):len(m.Layers)], m.Config) {
-			if seen[desc.Digest] || images.IsNonDistributable(desc.MediaType) {
-				continue
-			}
-			seen[desc.Digest] = true
-			group.Go(func() error {
-				if err := p.blob(ctx, repo, desc); err != nil {
-					return err
-				}
-				if images.IsLayerType(desc.MediaType) {
-					// A label less costs an upload some day, nothing else.
-					if _, err := remember(ctx, desc); err != nil {
-						log.G(ctx).WithError(err).Warnf("note where layer %s was pushed", desc.Digest)
-					}
-				}
-				return nil
-			})
+	for _, desc := range p.image.Blobs() {
+		if images.IsNonDistributable(desc.MediaType) {
+			continue
 		}
+		group.Go(func() error {
+			if err := p.blob(ctx, repo, desc); err != nil {
+				return err
+			}
+			if images.IsLayerType(desc.MediaType) {
+				// A label less costs an upload some day, nothing else.
+				if _, err := remember(ctx, desc); err != nil {
+					log.G(ctx).WithError(err).Warnf("note where layer %s was pushed", desc.Digest)
+				}
+			}
+			return nil
+		})
 	}
 	return group.Wait()
 }

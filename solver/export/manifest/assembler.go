@@ -4,17 +4,18 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
-	"github.com/containerd/errdefs"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kilnbuild/kiln/solver"
 	"github.com/kilnbuild/kiln/solver/export"
+	"github.com/kilnbuild/kiln/solver/export/attest"
 	"github.com/kilnbuild/kiln/solver/progress"
 	"github.com/kilnbuild/kiln/solver/ref"
 )
@@ -43,10 +44,13 @@ func (a *Assembler) Assemble(ctx context.Context, src *export.Source, o Options,
 	if err := a.layers(ctx, parts, o, env); err != nil {
 		return nil, err
 	}
-	im := &Image{Index: src.Multi()}
+	im := &Image{Index: indexed(src, parts)}
 	for _, p := range parts {
 		m, err := a.manifest(ctx, src, p, o, env)
 		if err != nil {
+			return nil, err
+		}
+		if err := a.attest(ctx, p, &m, o, env); err != nil {
 			return nil, err
 		}
 		im.Manifests = append(im.Manifests, m)
@@ -55,8 +59,14 @@ func (a *Assembler) Assemble(ctx context.Context, src *export.Source, o Options,
 		im.Descriptor = im.Manifests[0].Descriptor
 		return im, nil
 	}
-	im.Descriptor, err = a.index(ctx, im.Manifests, o, env)
+	im.Descriptor, err = a.index(ctx, im.Children(), o, env)
 	return im, err
+}
+
+// indexed tells whether the image needs an index: for its platforms, or
+// because attestations have no other place.
+func indexed(src *export.Source, parts []*part) bool {
+	return src.Multi() || slices.ContainsFunc(parts, func(p *part) bool { return len(p.Attestations) > 0 })
 }
 
 // plan checks what can be checked before anything is written.
@@ -68,8 +78,9 @@ func plan(src *export.Source, o Options) ([]*part, error) {
 	var parts []*part
 	var list []ocispecs.Platform
 	for _, r := range results {
-		if err := checkAttestations(r, o); err != nil {
-			return nil, err
+		r.Attestations = attest.Select(r.Attestations, o.Inline)
+		if len(r.Attestations) > 0 && !o.OCI {
+			return nil, conflict("cannot export attestations with \"oci-mediatypes=false\"")
 		}
 		epoch, err := o.Epoch.For(src, r.ID)
 		if err != nil {
@@ -78,21 +89,7 @@ func plan(src *export.Source, o Options) ([]*part, error) {
 		parts = append(parts, &part{Result: r, epoch: epoch})
 		list = append(list, r.Platform.Platform)
 	}
-	return parts, o.Annotations.check(list, src.Multi(), o.OCI)
-}
-
-// checkAttestations refuses what would have to be attached.
-func checkAttestations(r export.Result, o Options) error {
-	for _, att := range r.Attestations {
-		switch {
-		case att.InlineOnly && !o.Inline:
-			continue
-		case !o.OCI:
-			return conflict("cannot export attestations with \"oci-mediatypes=false\"")
-		}
-		return fmt.Errorf("attach attestation %s to an image: %w", att.PredicateType, errdefs.ErrNotImplemented)
-	}
-	return nil
+	return parts, o.Annotations.check(list, indexed(src, parts), o.OCI)
 }
 
 // layers makes the layer blobs of all parts, side by side.
@@ -169,16 +166,13 @@ func (a *Assembler) manifest(ctx context.Context, src *export.Source, p *part, o
 }
 
 // index writes the list of manifests.
-func (a *Assembler) index(ctx context.Context, manifests []Manifest, o Options, env solver.Env) (ocispecs.Descriptor, error) {
+func (a *Assembler) index(ctx context.Context, manifests []ocispecs.Descriptor, o Options, env solver.Env) (ocispecs.Descriptor, error) {
 	family := familyOf(o.OCI)
 	idx := ocispecs.Index{
 		Versioned:   specs.Versioned{SchemaVersion: 2},
 		MediaType:   family.index,
-		Manifests:   []ocispecs.Descriptor{},
+		Manifests:   manifests,
 		Annotations: o.Annotations.index,
-	}
-	for _, m := range manifests {
-		idx.Manifests = append(idx.Manifests, m.Descriptor)
 	}
 	done := status(env, "exporting manifest list ")
 	desc, err := a.writeJSON(ctx, family.index, idx, idx.Manifests)

@@ -230,7 +230,7 @@ func TestRefusedSources(t *testing.T) {
 		"invalid empty platform key":                                {Refs: map[string]*ref.Ref{"": nil}, Platforms: []export.Platform{{}}},
 		"invalid platform value x":                                  {Refs: map[string]*ref.Ref{"x": nil}, Platforms: []export.Platform{platform("x")}},
 		"platform a/b is in the result twice":                       {Refs: map[string]*ref.Ref{"a/b": nil}, Platforms: []export.Platform{platform("a/b"), platform("a/b")}},
-		"attach attestation x":                                      {Attestations: map[string][]export.Attestation{"": att}},
+		"attestations of ":                                          {Attestations: map[string][]export.Attestation{"": att}},
 		"invalid SOURCE_DATE_EPOCH from frontend":                   {Metadata: map[string][]byte{export.MetaEpoch: []byte("x")}},
 	} {
 		if _, err := assemble(t, h, src, nil, &exporttest.Env{}); err == nil || !strings.HasPrefix(err.Error(), want) {
@@ -241,8 +241,8 @@ func TestRefusedSources(t *testing.T) {
 	if err != nil {
 		t.Errorf("attestations that are not wanted: %v", err)
 	}
-	_, err = assemble(t, h, &export.Source{Attestations: map[string][]export.Attestation{"": att}}, nil, &exporttest.Env{})
-	if !errors.Is(err, errdefs.ErrNotImplemented) {
-		t.Errorf("attestations: %v", err)
+	_, err = assemble(t, h, &export.Source{Attestations: map[string][]export.Attestation{"": att}}, map[string]string{"oci-mediatypes": "false"}, &exporttest.Env{})
+	if !errors.Is(err, errdefs.ErrInvalidArgument) {
+		t.Errorf("attestations in Docker's types: %v", err)
 	}
 }

@@ -32,8 +32,56 @@ type Manifest struct {
 	// digests of their tars.
 	Layers  []ocispecs.Descriptor
 	DiffIDs []digest.Digest
+	// Attestation, if not nil, has the statements about this manifest.
+	Attestation *Attestation
 	// Ref is the file system; nil for an empty one. It belongs to the source.
 	Ref *ref.Ref
+}
+
+// Attestation is the manifest with statements about another one.
+type Attestation struct {
+	// Descriptor of the manifest.
+	Descriptor ocispecs.Descriptor
+	// Blobs are the configuration and the statements.
+	Blobs []ocispecs.Descriptor
+}
+
+// Blobs returns what the manifests of the image name, each blob once.
+func (im *Image) Blobs() []ocispecs.Descriptor {
+	var out []ocispecs.Descriptor
+	seen := map[digest.Digest]bool{}
+	add := func(list ...ocispecs.Descriptor) {
+		for _, d := range list {
+			if !seen[d.Digest] {
+				seen[d.Digest] = true
+				out = append(out, d)
+			}
+		}
+	}
+	for _, m := range im.Manifests {
+		add(m.Layers...)
+		add(m.Config)
+		if m.Attestation != nil {
+			add(m.Attestation.Blobs...)
+		}
+	}
+	return out
+}
+
+// Children returns what the root names if it is an index: all manifests.
+func (im *Image) Children() []ocispecs.Descriptor {
+	if !im.Index {
+		return nil
+	}
+	var images, attestations []ocispecs.Descriptor
+	for _, m := range im.Manifests {
+		images = append(images, m.Descriptor)
+		if m.Attestation != nil {
+			attestations = append(attestations, m.Attestation.Descriptor)
+		}
+	}
+	// Clients that look for images only stop at the first thing they do not know.
+	return append(images, attestations...)
 }
 
 // Values are what a client is told about the image.
