@@ -13,6 +13,7 @@ type Event struct {
 	Status  *StatusEvent
 	Log     *LogEvent
 	Warning *WarningEvent
+	Traffic *TrafficEvent
 }
 
 // VertexEvent announces a vertex or a change of its state. The last event of

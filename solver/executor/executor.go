@@ -30,6 +30,9 @@ type Container struct {
 	// ExtraHosts are appended to /etc/hosts.
 	ExtraHosts []HostIP
 	Network    NetworkMode
+	// Proxy, if not nil, puts everything but loopback behind the recording
+	// proxy, unless Network is NetworkNone.
+	Proxy *Proxy
 	// Insecure lifts seccomp, capabilities and masked paths; the caller has
 	// checked the entitlement.
 	Insecure bool
@@ -37,8 +40,23 @@ type Container struct {
 	Ulimits      []Ulimit
 	CgroupParent string
 	Resources    *Resources
+	// Devices asked for by name, with what else they need.
+	Devices []Device
 	// Platform the process is for; nil for the native one.
 	Platform *ocispecs.Platform
+	// RemoveStubParents removes directories that had to be made on the way to
+	// a mount point; the mount point itself is removed in any case.
+	RemoveStubParents bool
+}
+
+// Device is a device of the Container Device Interface.
+type Device struct {
+	// Name is vendor/class=name, vendor/class=* for all of a class,
+	// vendor/class for the first of it, or what devices say their class is.
+	Name string
+	// Optional means that the process runs without the device if there is
+	// none of that name.
+	Optional bool
 }
 
 // Root is a root file system.

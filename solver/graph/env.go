@@ -105,6 +105,10 @@ func addressed(ev solver.Event, d digest.Digest) solver.Event {
 		v := *ev.Warning
 		v.Vertex = d
 		ev.Warning = &v
+	case ev.Traffic != nil && ev.Traffic.Vertex == "":
+		v := *ev.Traffic
+		v.Vertex = d
+		ev.Traffic = &v
 	}
 	return ev
 }
