@@ -109,6 +109,18 @@ func (m *Memo[V]) forget(id, question string, a *answer[V]) {
 	}
 }
 
+// AtEnd calls fn, in a goroutine of its own, once the first open session of ids
+// has ended: what is remembered for a session may be held as long. If none is
+// open, it returns false and fn is not called.
+func (m *Manager) AtEnd(ids []string, fn func()) bool {
+	s := m.first(ids)
+	if s == nil {
+		return false
+	}
+	context.AfterFunc(s.ctx, fn)
+	return true
+}
+
 // first returns the first session of ids that is open now, or nil.
 func (m *Manager) first(ids []string) *Session {
 	m.mu.Lock()

@@ -16,12 +16,13 @@
 //
 // # Scenario
 //
-// Key of a pinned URL needs no network. For others it asks the server, with
-// the validator of the record; "not modified", or an answer with the ETag we
-// have, makes the recorded ref the result, and any other answer is written into
-// a new layer at once, since its digest is the key. Fetch hands out the ref
-// that Key found. Within one session a URL is asked once, so that every step
-// sees the same bytes.
+// Key of a pinned URL needs no network. For others it asks the server, first by
+// HEAD with the ETag of the record; "not modified", or an answer with the ETag
+// we have, makes the recorded ref the result. Any other answer has us ask for
+// the file itself, which is written into a new layer at once, since its digest
+// is the key. Fetch hands out the ref that Key found. Within one session a URL
+// is asked once and its ref held, so that every step sees the same bytes,
+// whatever is pruned meanwhile. A signature is checked before there is a key.
 //
 // # Limits
 //
@@ -36,6 +37,5 @@
 //
 // # What it does not do
 //
-// It does not unpack archives, does not verify signatures, and does not resume
-// transfers that broke off.
+// It does not unpack archives and does not resume transfers that broke off.
 package http

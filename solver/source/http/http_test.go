@@ -549,7 +549,8 @@ func TestOpenRefuses(t *testing.T) {
 		{"http://h/f", "http.perm", "-1", errdefs.IsInvalidArgument},
 		{"http://h/f", "http.uid", "4294967295", errdefs.IsInvalidArgument},
 		{"http://h/f", "http.header.accept", "a\r\nb: c", errdefs.IsInvalidArgument},
-		{"http://h/f", "http.sig.pubkey", "key", errdefs.IsNotImplemented},
+		{"http://h/f", "http.sig.pubkey", "key", errdefs.IsInvalidArgument},
+		{"http://h/f", "http.sig.signature", "sig", errdefs.IsInvalidArgument},
 	} {
 		_, err := f.source.Open(t.Context(), identifier(t, c.addr, c.attr, c.value))
 		if !c.is(err) || strings.Contains(err.Error(), "pass@") {

@@ -21,8 +21,6 @@ const (
 	maxRedirects = 10
 	// attempts is how often a request is made that fails before its body.
 	attempts = 3
-	// userAgent is what we call ourselves unless the user wishes otherwise.
-	userAgent = "kiln"
 )
 
 // Prefixes of the names of secrets that clients may have for a host.
@@ -76,7 +74,7 @@ func (s *Source) newRequest(ctx context.Context, env solver.Env, sp *spec) (*htt
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("User-Agent", userAgent)
+	req.Header.Set("User-Agent", s.cfg.UserAgent)
 	for _, h := range sp.headers {
 		req.Header.Set(h.Name, h.Value)
 	}

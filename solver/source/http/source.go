@@ -29,7 +29,13 @@ type Config struct {
 	MaxSize int64
 	// Transport, optional, makes the requests.
 	Transport http.RoundTripper
+	// UserAgent is what we call ourselves unless the user wishes otherwise;
+	// empty for DefaultUserAgent.
+	UserAgent string
 }
+
+// DefaultUserAgent is what servers are told if nothing is configured.
+const DefaultUserAgent = "kiln"
 
 // Source answers to the schemes "http" and "https".
 type Source struct {
@@ -51,6 +57,9 @@ var (
 func New(cfg Config) (*Source, error) {
 	if cfg.MaxSize == 0 {
 		cfg.MaxSize = DefaultMaxSize
+	}
+	if cfg.UserAgent == "" {
+		cfg.UserAgent = DefaultUserAgent
 	}
 	if cfg.Transport == nil {
 		cfg.Transport = newTransport()
@@ -81,10 +90,14 @@ func (s *Source) Open(_ context.Context, id source.Identifier) (source.Instance,
 }
 
 // Resolve describes the file behind a URL. For a URL that is pinned to a digest
-// nothing is asked; for others the file is transferred unless it is known.
-func (s *Source) Resolve(ctx context.Context, env solver.Env, id source.Identifier, _ source.ResolveOptions) (*source.Meta, error) {
+// nothing is asked, unless the bytes are needed for a checksum or a signature;
+// for others the file is transferred unless it is known.
+func (s *Source) Resolve(ctx context.Context, env solver.Env, id source.Identifier, opt source.ResolveOptions) (*source.Meta, error) {
 	sp, err := parseSpec(id)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkRequest(opt.Checksum); err != nil {
 		return nil, err
 	}
 	in := &instance{source: s, spec: sp}
@@ -92,14 +105,23 @@ func (s *Source) Resolve(ctx context.Context, env solver.Env, id source.Identifi
 	if err != nil {
 		return nil, err
 	}
-	return &source.Meta{HTTP: &source.HTTPMeta{Digest: f.Digest, Filename: f.Filename, LastModified: f.LastModified}}, nil
+	out := &source.HTTPMeta{Digest: f.Digest, Filename: f.Filename, LastModified: f.LastModified}
+	if opt.Checksum != nil {
+		if f, err = in.obtained(ctx, env); err != nil {
+			return nil, err
+		}
+		if out.Checksum, err = s.checksum(ctx, f, opt.Checksum); err != nil {
+			return nil, fmt.Errorf("checksum of %s: %w", sp.shown(), err)
+		}
+	}
+	return &source.Meta{HTTP: out}, nil
 }
 
 // instance is one URL of one build.
 type instance struct {
 	source *Source
 	spec   *spec
-	// known is what identity found; nil before.
+	// known is what identity found; nil before, and if nothing was asked.
 	known *found
 }
 
@@ -113,16 +135,25 @@ func (in *instance) Key(ctx context.Context, env solver.Env) (source.Key, error)
 }
 
 // identity finds out what the URL has. A pinned one is known already, with the
-// name that it has if the server does not give another.
+// name that it has if the server does not give another; but nothing is known
+// of what has to be verified first.
 func (in *instance) identity(ctx context.Context, env solver.Env) (found, error) {
+	if in.known == nil && in.spec.checksum != "" && len(in.spec.signature) == 0 {
+		return found{Digest: in.spec.checksum, Filename: filename(in.spec.filename, "", in.spec.target)}, nil
+	}
+	return in.obtained(ctx, env)
+}
+
+// obtained returns the file itself, verified.
+func (in *instance) obtained(ctx context.Context, env solver.Env) (found, error) {
 	if in.known != nil {
 		return *in.known, nil
 	}
-	if d := in.spec.checksum; d != "" {
-		return found{Digest: d, Filename: filename(in.spec.filename, "", in.spec.target)}, nil
-	}
 	f, err := in.ask(ctx, env)
 	if err != nil {
+		return found{}, err
+	}
+	if err := in.source.verify(ctx, in.spec, f); err != nil {
 		return found{}, err
 	}
 	in.known = &f
@@ -141,9 +172,12 @@ func (in *instance) question() string { return in.spec.question() + " " + in.spe
 
 // Fetch returns the layer with the file.
 func (in *instance) Fetch(ctx context.Context, env solver.Env) (*ref.Ref, error) {
-	want := in.spec.checksum
+	if in.known == nil && len(in.spec.signature) > 0 {
+		if _, err := in.obtained(ctx, env); err != nil {
+			return nil, err
+		}
+	}
 	if in.known != nil {
-		want = in.known.Digest
 		if r, err := in.source.cfg.Refs.Get(ctx, in.known.ID); err == nil || !errdefs.IsNotFound(err) {
 			return r, err
 		}
@@ -157,8 +191,8 @@ func (in *instance) Fetch(ctx context.Context, env solver.Env) (*ref.Ref, error)
 		if err != nil {
 			return nil, err
 		}
-		if want != "" && f.Digest != want {
-			return nil, mismatch(in.spec, f.Digest, want)
+		if in.known != nil && f.Digest != in.known.Digest {
+			return nil, mismatch(in.spec, f.Digest, in.known.Digest)
 		}
 		r, err := in.source.cfg.Refs.Get(ctx, f.ID)
 		if err == nil || !errdefs.IsNotFound(err) {
@@ -172,11 +206,15 @@ func (in *instance) Fetch(ctx context.Context, env solver.Env) (*ref.Ref, error)
 // pinned returns the layer of a pinned URL if it is there, else nil.
 func (s *Source) pinned(ctx context.Context, sp *spec) *ref.Ref {
 	rec, ok := s.records.get(sp.question())
-	if !ok || sp.checksum == "" || rec.Digest != sp.checksum {
+	if !ok || sp.checksum == "" {
 		return nil
 	}
 	r, err := s.cfg.Refs.Get(ctx, rec.ID)
 	if err != nil {
+		return nil
+	}
+	if s.pin(ctx, sp, rec.found) != nil {
+		_ = r.Release(context.WithoutCancel(ctx))
 		return nil
 	}
 	return r

@@ -26,7 +26,8 @@ const (
 	attrGID          = "http.gid"
 	attrAuthSecret   = "http.authheadersecret"
 	attrHeaderPrefix = "http.header."
-	attrSigPrefix    = "http.sig."
+	attrSigKey       = "http.sig.pubkey"
+	attrSignature    = "http.sig.signature"
 )
 
 const (
@@ -54,10 +55,12 @@ type spec struct {
 	uid, gid   int
 	authSecret string
 	headers    []header
+	// signature and the public keys of which one must have made it, as text;
+	// both empty for none.
+	signature, keys []byte
 }
 
-// parseSpec reads an identifier. Errors are errdefs InvalidArgument, or
-// NotImplemented for signatures.
+// parseSpec reads an identifier. Errors are errdefs InvalidArgument.
 func parseSpec(id source.Identifier) (*spec, error) {
 	s := &spec{text: id.String(), filename: id.Attrs[attrFilename], authSecret: id.Attrs[attrAuthSecret]}
 	if len(s.text) > maxURL {
@@ -72,9 +75,11 @@ func parseSpec(id source.Identifier) (*spec, error) {
 		if s.checksum, err = digest.Parse(v); err != nil {
 			return nil, fmt.Errorf("attribute %s %q: %w: %w", attrChecksum, v, err, errdefs.ErrInvalidArgument)
 		}
-		if s.checksum.Algorithm() != digest.SHA256 {
-			return nil, fmt.Errorf("attribute %s is a %s digest, want sha256: %w", attrChecksum, s.checksum.Algorithm(), errdefs.ErrInvalidArgument)
-		}
+	}
+	s.signature, s.keys = []byte(id.Attrs[attrSignature]), []byte(id.Attrs[attrSigKey])
+	if (len(s.signature) > 0) != (len(s.keys) > 0) {
+		return nil, fmt.Errorf("http signature verification requires both pubkey and signature: set %s and %s: %w",
+			attrSigKey, attrSignature, errdefs.ErrInvalidArgument)
 	}
 	for name, n := range map[string]struct {
 		to    *int
@@ -105,10 +110,6 @@ func parseNumber(attrs map[string]string, name string, to *int, limit int64) err
 // clients expect.
 func (s *spec) parseHeaders(attrs map[string]string) error {
 	for k, v := range attrs {
-		if strings.HasPrefix(k, attrSigPrefix) {
-			return fmt.Errorf("attribute %s: this builder does not verify signatures of URLs, pin the content with %s: %w",
-				k, attrChecksum, errdefs.ErrNotImplemented)
-		}
 		name, ok := strings.CutPrefix(k, attrHeaderPrefix)
 		name = http.CanonicalHeaderKey(name)
 		if !ok || name != "Accept" && name != "User-Agent" {

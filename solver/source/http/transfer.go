@@ -50,13 +50,16 @@ func (s *Source) obtain(ctx context.Context, env solver.Env, sp *spec) (found, e
 	if ok {
 		if r, err := s.cfg.Refs.Get(ctx, last.ID); err == nil {
 			// Held, so that "not modified" cannot come too late.
-			defer func() { _ = r.Release(context.WithoutCancel(ctx)) }()
+			s.hold(ctx, env, r)
 		} else {
 			ok = false
 		}
 	}
 	if ok {
 		last.validate(req)
+		if s.unchanged(req, last) {
+			return last.found, s.pin(ctx, sp, last.found)
+		}
 	}
 	resp, err := s.do(req, sp)
 	if err != nil {
@@ -64,7 +67,7 @@ func (s *Source) obtain(ctx context.Context, env solver.Env, sp *spec) (found, e
 	}
 	defer func() { resp.Body.Close() }()
 	if ok && last.matches(resp) {
-		return last.found, pin(sp, last.Digest)
+		return last.found, s.pin(ctx, sp, last.found)
 	}
 	if resp.StatusCode == http.StatusNotModified {
 		// Something on the way is confused: ask for the file itself.
@@ -78,10 +81,38 @@ func (s *Source) obtain(ctx context.Context, env solver.Env, sp *spec) (found, e
 			return found{}, fmt.Errorf("get %s: %w", sp.shown(), statusError(resp.StatusCode))
 		}
 	}
+	rec, err := s.save(ctx, cancel, env, sp, resp)
+	if err != nil {
+		return found{}, err
+	}
+	return rec.found, s.records.put(sp.question(), rec)
+}
+
+// unchanged asks without the body whether the recorded file is still the one:
+// some servers that send ETags do not know conditions, and would send it all.
+// Any fault means that it is not known.
+func (s *Source) unchanged(req *http.Request, last record) bool {
+	if last.ETag == "" {
+		return false
+	}
+	head := req.Clone(req.Context())
+	head.Method = http.MethodHead
+	// As the standard library does for GET: the ETag may depend on it.
+	head.Header.Set("Accept-Encoding", "gzip")
+	resp, err := s.client.Do(head)
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	return (resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusNotModified) && last.matches(resp)
+}
+
+// save writes the body of a response into a layer.
+func (s *Source) save(ctx context.Context, cancel context.CancelCauseFunc, env solver.Env, sp *spec, resp *http.Response) (record, error) {
 	name := filename(sp.filename, resp.Header.Get("Content-Disposition"), sp.target)
 	rec := newRecord(resp, name)
 	if resp.ContentLength > s.cfg.MaxSize {
-		return found{}, s.tooLarge(sp)
+		return record{}, s.tooLarge(sp)
 	}
 	body := newWatched(resp.Body, s.stall, cancel)
 	defer body.stop()
@@ -89,12 +120,9 @@ func (s *Source) obtain(ctx context.Context, env solver.Env, sp *spec) (found, e
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
-		return found{}, fmt.Errorf("get %s: %w", sp.shown(), err)
+		return record{}, fmt.Errorf("get %s: %w", sp.shown(), err)
 	}
-	if err := s.records.put(sp.question(), rec); err != nil {
-		return found{}, err
-	}
-	return rec.found, nil
+	return rec, s.pin(ctx, sp, rec.found)
 }
 
 // upload receives a file that a client holds ready. It can be had once, so
@@ -114,15 +142,7 @@ func (s *Source) upload(ctx context.Context, env solver.Env, sp *spec) (found, e
 	if err != nil {
 		return found{}, fmt.Errorf("get %s: %w", sp.shown(), err)
 	}
-	return f, nil
-}
-
-// pin compares a digest with the one the file must have.
-func pin(sp *spec, got digest.Digest) error {
-	if sp.checksum != "" && got != sp.checksum {
-		return mismatch(sp, got, sp.checksum)
-	}
-	return nil
+	return f, s.pin(ctx, sp, f)
 }
 
 func (s *Source) tooLarge(sp *spec) error {
@@ -186,15 +206,16 @@ func (s *Source) receive(ctx context.Context, env solver.Env, sp *spec, from io.
 	if err := errors.Join(err, release()); err != nil {
 		return err
 	}
-	if err := pin(sp, f.Digest); err != nil {
-		return err
+	if sp.checksum != "" && sp.checksum.Algorithm() == f.Digest.Algorithm() && f.Digest != sp.checksum {
+		return mismatch(sp, f.Digest, sp.checksum)
 	}
 	r, err := a.Commit(ctx)
 	if err != nil {
 		return err
 	}
 	f.ID = r.ID()
-	return r.Release(context.WithoutCancel(ctx))
+	s.hold(ctx, env, r)
+	return nil
 }
 
 // write makes the file in dir. Name, mode, owner and time are set on what was

@@ -1,6 +1,7 @@
 package signature
 
 import (
+	"bufio"
 	"bytes"
 	"crypto"
 	"crypto/rsa"
@@ -28,7 +29,14 @@ var algorithms = map[packet.PublicKeyAlgorithm]bool{
 }
 
 // VerifyPGP checks an OpenPGP signature in text form; see Verify.
-func VerifyPGP(signed io.ReadSeeker, signature, keys []byte, p Policy) error {
+func VerifyPGP(signed io.ReadSeeker, signature, keys []byte, p Policy) (err error) {
+	// The library indexes into packets that are too short. What a client sends
+	// must not end the builds of others.
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("read OpenPGP packets: %v: %w", r, errdefs.ErrInvalidArgument)
+		}
+	}()
 	if err := checkSizes(signature, keys); err != nil {
 		return err
 	}
@@ -57,7 +65,8 @@ func VerifyPGP(signed io.ReadSeeker, signature, keys []byte, p Policy) error {
 // readKeyRing reads text blocks of keys, one after another.
 func readKeyRing(text []byte) (openpgp.EntityList, error) {
 	var ring openpgp.EntityList
-	for r := bytes.NewReader(text); ; {
+	// Buffered here, or else each block would take a part of the next with it.
+	for r := bufio.NewReader(bytes.NewReader(text)); ; {
 		block, err := armor.Decode(r)
 		if errors.Is(err, io.EOF) {
 			break
