@@ -238,13 +238,9 @@ func TestSecrets(t *testing.T) {
 }
 
 func TestCredentials(t *testing.T) {
-	dir := t.TempDir()
 	config := `{"auths":{"https://index.docker.io/v1/":{"auth":"dTpw"},"r.example":{"identitytoken":"tok"}}}`
-	if err := os.WriteFile(dir+"/config.json", []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("DOCKER_CONFIG", dir)
-	c := auth.NewAuthClient(open(t, NewCredentials(io.Discard)).Conn())
+	dockerConfig(t, config)
+	c := auth.NewAuthClient(open(t, NewCredentials(CredentialsConfig{Warnings: io.Discard})).Conn())
 	for host, want := range map[string][2]string{"registry-1.docker.io": {"u", "p"}, "r.example": {"", "tok"}, "other": {}} {
 		got, err := c.Credentials(t.Context(), &auth.CredentialsRequest{Host: host})
 		if err != nil || got.GetUsername() != want[0] || got.GetSecret() != want[1] {

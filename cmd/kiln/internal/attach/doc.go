@@ -17,8 +17,9 @@
 // A service is made before the build, registered on the server of its
 // session, and good for that one build.
 //
-// # What it does not do
+// # Tokens
 //
-// Tokens of registries are not fetched here: the daemon does that with the
-// credentials, over its own way to the registry.
+// Daemons that can do without credentials get tokens: they are fetched here
+// and are good for one repository and a few minutes. What such a daemon
+// remembers under is an authority, a key that only this user can have.
 package attach

@@ -79,7 +79,7 @@ func newBuild(g *globals) *cobra.Command {
 	f.StringVar(&b.policyFile, "source-policy-file", "", "read a source policy from a JSON file")
 	f.BoolVar(&b.proxyNetwork, "proxy-network", false, "run the build with proxy network enforcement")
 	f.StringVar(&b.refFile, "ref-file", "", "write the build ref to a file")
-	f.StringArrayVar(&b.authTLS, "registry-auth-tlscontext", nil, "accepted and checked; tokens are fetched by the daemon, with its own certificates")
+	f.StringArrayVar(&b.authTLS, "registry-auth-tlscontext", nil, "TLS of the token service of a registry: host=<host>,ca=<ca>,cert=<cert>,key=<key>,insecure=true|false")
 	f.StringVar(&b.cacheMetrics, "debug-json-cache-metrics", "", "where to write cache metrics as JSON: stdout, stderr or a file")
 	b.people.add(f)
 	return cmd
@@ -110,7 +110,9 @@ func (b *buildFlags) run(ctx context.Context, g *globals, c *client.Client, p *p
 	if _, ok := p.request.GetFrontendAttrs()["requestid"]; ok {
 		todo.Answer = func(a map[string][]byte) { answers <- a }
 	}
+	p.credentials.Log(d.Add)
 	resp, err := c.Build(ctx, todo)
+	p.credentials.Log(nil)
 	close(answers)
 	// What cannot be shown has been built all the same.
 	if shown := d.Close(); shown != nil {

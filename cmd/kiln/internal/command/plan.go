@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 
 	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/opencontainers/go-digest"
@@ -28,6 +29,8 @@ type plan struct {
 	attach    []client.Attachable
 	dirs      map[string]string
 	stores    attach.Stores
+	// credentials are in attach too.
+	credentials *attach.Credentials
 	// imageLayouts are directories whose index gets the image, cacheLayouts
 	// those whose index gets the cache, by directory with its tag.
 	imageLayouts []string
@@ -275,13 +278,13 @@ func (p *plan) importLocal(c request.Cache) error {
 
 // planSession adds what the user knows and holds: credentials, secrets, keys.
 func (b *buildFlags) planSession(g *globals, p *plan) error {
-	p.attach = append(p.attach, attach.NewCredentials(g.Err))
-	if err := request.CheckTLSContexts(b.authTLS); err != nil {
+	contexts, err := request.TLSContexts(b.authTLS)
+	if err != nil {
 		return err
 	}
-	if len(b.authTLS) > 0 {
-		g.log.Warn("--registry-auth-tlscontext has no effect: the daemon fetches tokens; give it the certificates ([registry] in its configuration)")
-	}
+	noTokens, _ := strconv.ParseBool(g.getenv("BUILDKIT_NO_CLIENT_TOKEN"))
+	p.credentials = attach.NewCredentials(attach.CredentialsConfig{Warnings: g.Err, TLS: contexts, NoTokens: noTokens})
+	p.attach = append(p.attach, p.credentials)
 	list, err := request.Secrets(b.secret, g.LookupEnv)
 	if err != nil {
 		return err

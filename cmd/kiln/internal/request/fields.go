@@ -89,23 +89,3 @@ func Entitlements(values []string) error {
 	}
 	return nil
 }
-
-// CheckTLSContexts validates what --registry-auth-tlscontext says.
-func CheckTLSContexts(values []string) error {
-	for _, v := range values {
-		e, err := parseEntry("registry-auth-tlscontext", "type=tls,"+v)
-		if err != nil {
-			return err
-		}
-		a := e.attrs
-		switch {
-		case a["host"] == "":
-			return fmt.Errorf("--registry-auth-tlscontext %q requires host=<host>", v)
-		case (a["cert"] == "") != (a["key"] == ""):
-			return fmt.Errorf("--registry-auth-tlscontext %q requires cert=<cert>,key=<key>", v)
-		case a["ca"] == "" && a["cert"] == "" && a["insecure"] != "true":
-			return fmt.Errorf("--registry-auth-tlscontext %q requires ca=<ca> or cert=<cert>,key=<key> or insecure=true", v)
-		}
-	}
-	return nil
-}

@@ -170,9 +170,13 @@ func TestEntitlements(t *testing.T) {
 }
 
 func TestTLSContexts(t *testing.T) {
-	check(t, nil, CheckTLSContexts([]string{"host=h,ca=c", "host=h,insecure=true", "host=h,cert=c,key=k"}), nil, "")
+	got, err := TLSContexts([]string{"host=h,ca=c", "host=h,insecure=true", "host=i,cert=c,key=k"})
+	check(t, got, err, map[string]TLSContext{
+		"h": {CAs: []string{"c"}, Insecure: true}, "i": {Pairs: []KeyPair{{Cert: "c", Key: "k"}}},
+	}, "")
 	for in, want := range map[string]string{"ca=x": "host=", "host=h": "requires ca=", "host=h,ca=c,cert=x": "requires cert="} {
-		check(t, nil, CheckTLSContexts([]string{in}), nil, want)
+		got, err := TLSContexts([]string{in})
+		check(t, got, err, nil, want)
 	}
 }
 
@@ -194,6 +198,6 @@ func FuzzValues(f *testing.F) {
 		_, _ = Secrets(v, env())
 		_, _ = Agents(v)
 		_, _ = Opts(v, env())
-		_ = CheckTLSContexts(v)
+		_, _ = TLSContexts(v)
 	})
 }
