@@ -11,14 +11,10 @@ var disabledCaps = func() map[string]string {
 		"signatures of URLs are not verified":        {"source.http.signatureverify"},
 		"blob sources are not supported":             {"source.imageblob"},
 		"metadata-only transfers are not supported":  {"source.local.metadatatransfer"},
-		"forwarding SSH agents is not supported":     {"exec.mount.ssh"},
 		"devices are not supported":                  {"exec.meta.cdi", "exec.meta.security.devices.v1"},
 		"proxied networks are not supported":         {"exec.meta.network.proxy"},
-		"nested builds are not supported":            {"source.buildop.llbfilename"},
-		"passthrough ops are not supported":          {"passthroughop"},
 		"remote caches are not supported":            {"cache.gha", "cache.s3", "cache.azblob"},
 		"attestations are not supported":             {"exporter.image.attestations"},
-		"exporters of the session are not supported": {"exporter.session"},
 		"source policies are not supported":          {"source.policy", "source.policy.session"},
 	} {
 		for _, id := range ids {

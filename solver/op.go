@@ -25,6 +25,16 @@ type Op interface {
 	Run(ctx context.Context, env Env, inputs []Result) ([]Result, error)
 }
 
+// Joiner is an Op with settings that change neither its key nor its result,
+// how much memory it may use, say, and that builds may want otherwise for the
+// same vertex. The graph keeps the Op of the first build and hands it those of
+// the others.
+type Joiner interface {
+	// Join takes the settings of an equal Op into account, if it is not too
+	// late. It must be quick and safe while Run runs.
+	Join(other Op)
+}
+
 // KeySpec is an op's answer to Keys.
 type KeySpec struct {
 	// Digest is the identity of the op itself, inputs left out.

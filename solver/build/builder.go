@@ -11,6 +11,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kilnbuild/kiln/solver"
+	"github.com/kilnbuild/kiln/solver/executor/cdi"
 	"github.com/kilnbuild/kiln/solver/export"
 	"github.com/kilnbuild/kiln/solver/frontend"
 	"github.com/kilnbuild/kiln/solver/graph"
@@ -45,6 +46,11 @@ type Config struct {
 	Exporters map[string]export.Exporter
 	// Worker describes the builder; the first platform is the native one.
 	Worker frontend.WorkerInfo
+	// Platforms returns what the worker can run at the moment, the native one
+	// first; nil if that never changes.
+	Platforms func() []ocispecs.Platform
+	// Devices are what steps can be given; nil for none.
+	Devices *cdi.Registry
 	// Entitlements are what the daemon allows builds at all.
 	Entitlements []string
 	// Observers are told of builds, in order.
@@ -88,8 +94,17 @@ func New(cfg Config) *Builder {
 	return &Builder{cfg: cfg, jobs: map[string]*job{}, changed: make(chan struct{})}
 }
 
-// Worker describes the builder.
-func (b *Builder) Worker() frontend.WorkerInfo { return b.cfg.Worker }
+// Worker describes the builder as it is now.
+func (b *Builder) Worker() frontend.WorkerInfo {
+	w := b.cfg.Worker
+	if b.cfg.Platforms != nil {
+		w.Platforms = b.cfg.Platforms()
+	}
+	return w
+}
+
+// Devices returns the devices that steps can be given now.
+func (b *Builder) Devices() []cdi.Device { return b.cfg.Devices.List() }
 
 // Platform is the builder's native platform.
 func (b *Builder) platform() ocispecs.Platform { return b.cfg.Worker.Platforms[0] }

@@ -37,8 +37,8 @@ func (b *Builder) grant(asked []string) (map[string]bool, error) {
 	return granted, nil
 }
 
-// admit refuses an op that needs what the build was not given. It is the one
-// place where graphs are held to entitlements.
+// admit refuses an op that needs what the build was not given, and names the
+// devices it gets. It is the one place where graphs are held to entitlements.
 func (j *job) admit(op *pb.Op) error {
 	exec := op.GetExec()
 	if exec == nil {
@@ -50,11 +50,8 @@ func (j *job) admit(op *pb.Op) error {
 		missing = EntitlementNetworkHost
 	case exec.GetSecurity() == pb.SecurityMode_INSECURE && !j.entitlements[EntitlementSecurityInsecure]:
 		missing = EntitlementSecurityInsecure
-	case len(exec.GetCdiDevices()) > 0 && !j.entitlements[EntitlementDevice]:
-		return fmt.Errorf("device %s is requested by the build but not allowed: %w",
-			exec.GetCdiDevices()[0].GetName(), errdefs.ErrPermissionDenied)
 	default:
-		return nil
+		return j.admitDevices(exec)
 	}
 	return fmt.Errorf("%s is not allowed: %w", missing, errdefs.ErrPermissionDenied)
 }

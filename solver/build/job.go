@@ -4,13 +4,17 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/kilnbuild/kiln/solver"
+	"github.com/kilnbuild/kiln/solver/frontend"
 	"github.com/kilnbuild/kiln/solver/frontend/gateway"
 	"github.com/kilnbuild/kiln/solver/graph"
+	pb "github.com/kilnbuild/kiln/solver/pb/llb"
+	"github.com/kilnbuild/kiln/solver/policy"
 	"github.com/kilnbuild/kiln/solver/progress"
 )
 
@@ -22,10 +26,19 @@ type job struct {
 	stream       *progress.Stream
 	graph        *graph.Job
 	entitlements map[string]bool
+	devices      devices
+	// nestings counts the graphs that build ops of this build have solved.
+	nestings atomic.Int64
+
+	// policies apply to every source of the build.
+	policies *policy.Set
+	// allowed has what policies made of sources, described what is known of
+	// them.
+	allowed   memo[*pb.SourceOp]
+	described memo[*frontend.SourceMeta]
 
 	mu      sync.Mutex
 	count   *counter
-	resolve map[digest.Digest]*resolution
 	gateway *gateway.Session
 }
 
@@ -38,9 +51,19 @@ func (b *Builder) open(req *Request) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
+	var policies *policy.Set
+	if req.SourcePolicy != nil {
+		if policies, err = policy.Compile(req.SourcePolicy); err != nil {
+			return nil, err
+		}
+	}
+	usable, err := grantedDevices(req.Entitlements)
+	if err != nil {
+		return nil, err
+	}
 	j := &job{
 		builder: b, id: req.ID, request: req, stream: progress.NewStream(progress.StreamConfig{}),
-		entitlements: granted, count: newCounter(), resolve: map[digest.Digest]*resolution{},
+		entitlements: granted, devices: usable, count: newCounter(), policies: policies,
 	}
 	j.graph, err = b.cfg.Graph.NewJob(req.ID, graph.JobConfig{Sessions: j.Sessions, Sink: j.emit})
 	if err != nil {

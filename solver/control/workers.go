@@ -46,6 +46,9 @@ func (s *Server) ListWorkers(_ context.Context, req *control.ListWorkersRequest)
 			ReservedSpace: p.ReservedSpace, MaxUsedSpace: p.MaxUsedSpace, MinFreeSpace: p.MinFreeSpace,
 		})
 	}
+	for _, d := range s.cfg.Builder.Devices() {
+		rec.CDIDevices = append(rec.CDIDevices, &worker.CDIDevice{Name: d.Name, AutoAllow: d.AutoAllow, Annotations: d.Annotations})
+	}
 	out.Record = append(out.Record, rec)
 	return out, nil
 }

@@ -124,6 +124,8 @@ func (s *Solver) attach(j *Job, plan []planned) (*node, error) {
 		if !known {
 			n = newNode(s, p)
 			s.nodes[p.id] = n
+		} else if op, ok := n.vertex.Op.(solver.Joiner); ok && n.vertex != p.vertex {
+			op.Join(p.vertex.Op)
 		}
 		if _, attached := j.nodes[n]; !attached {
 			if known {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"google.golang.org/grpc"
@@ -33,6 +34,9 @@ type AgentSocket struct {
 	// Path of the socket, in a directory of its own.
 	Path string
 
+	sessions *Manager
+	ids      []string
+	id       string
 	listener net.Listener
 	cancel   context.CancelFunc
 	conns    sync.WaitGroup
@@ -41,12 +45,32 @@ type AgentSocket struct {
 // ForwardAgent makes a socket in dir, an existing directory that the caller
 // owns and removes after Close, for the agent id of the first session of ids
 // that has it. The socket is for its owner only; whoever else may connect is
-// the caller's decision. Forwarding ends with Close, ctx or the session. The
-// error is errdefs NotFound if no session forwards the agent.
+// the caller's decision. Connections made after that session has ended go to
+// the next one that has the agent. Forwarding ends with Close, ctx or the last
+// such session. The error is errdefs NotFound if no session forwards the agent.
 func (m *Manager) ForwardAgent(ctx context.Context, ids []string, id, dir string) (*AgentSocket, error) {
 	if id == "" {
 		id = DefaultAgent
 	}
+	from, err := m.agentSession(ctx, ids, id)
+	if err != nil {
+		return nil, err
+	}
+	a := &AgentSocket{Path: filepath.Join(dir, "agent.sock"), sessions: m, ids: ids, id: id}
+	// Nobody can connect between bind and chmod: the directory is the caller's.
+	if a.listener, err = net.Listen("unix", a.Path); err != nil {
+		return nil, fmt.Errorf("make agent socket: %w", err)
+	}
+	if err := os.Chmod(a.Path, 0o600); err != nil {
+		return nil, errors.Join(err, a.listener.Close())
+	}
+	ctx, a.cancel = context.WithCancel(ctx)
+	a.conns.Go(func() { a.serve(ctx, from) })
+	return a, nil
+}
+
+// agentSession returns the first session of ids that has the agent.
+func (m *Manager) agentSession(ctx context.Context, ids []string, id string) (*Session, error) {
 	var from *Session
 	err := m.Any(ctx, ids, func(ctx context.Context, s *Session) error {
 		ctx, cancel := s.With(ctx)
@@ -61,33 +85,54 @@ func (m *Manager) ForwardAgent(ctx context.Context, ids []string, id, dir string
 		}
 		return fmt.Errorf("ask client for SSH key %q: %w", id, err)
 	})
-	if err != nil {
-		return nil, err
-	}
-	a := &AgentSocket{Path: filepath.Join(dir, "agent.sock")}
-	// Nobody can connect between bind and chmod: the directory is the caller's.
-	if a.listener, err = net.Listen("unix", a.Path); err != nil {
-		return nil, fmt.Errorf("make agent socket: %w", err)
-	}
-	if err := os.Chmod(a.Path, 0o600); err != nil {
-		return nil, errors.Join(err, a.listener.Close())
-	}
-	ctx, a.cancel = from.With(ctx)
-	stop := context.AfterFunc(ctx, func() { a.listener.Close() })
-	a.conns.Go(func() {
-		defer stop()
-		a.accept(ctx, from, id)
-	})
-	return a, nil
+	return from, err
 }
 
-// accept forwards connections until the listener is closed.
-func (a *AgentSocket) accept(ctx context.Context, s *Session, id string) {
+// serve forwards to one session after the other, as they end.
+func (a *AgentSocket) serve(ctx context.Context, from *Session) {
+	stop := context.AfterFunc(ctx, func() { a.listener.Close() })
+	defer stop()
+	for from != nil {
+		alive, cancel := from.With(ctx)
+		wake := context.AfterFunc(alive, a.interrupt)
+		err := a.accept(alive, from, a.id)
+		wake()
+		cancel()
+		if ctx.Err() != nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
+		_ = a.listener.(*net.UnixListener).SetDeadline(time.Time{})
+		from = a.next(ctx)
+	}
+	a.listener.Close()
+}
+
+// interrupt wakes up the accept that waits.
+func (a *AgentSocket) interrupt() { _ = a.listener.(*net.UnixListener).SetDeadline(time.Unix(1, 0)) }
+
+// next returns a session that is open now and has the agent, or nil. It does
+// not wait for sessions that may come: a process holds on to the socket.
+func (a *AgentSocket) next(ctx context.Context) *Session {
+	var open []string
+	for _, id := range a.ids {
+		if a.sessions.first([]string{id}) != nil {
+			open = append(open, id)
+		}
+	}
+	from, err := a.sessions.agentSession(ctx, open, a.id)
+	if err != nil {
+		return nil
+	}
+	return from
+}
+
+// accept forwards connections until the listener is closed or interrupted.
+func (a *AgentSocket) accept(ctx context.Context, s *Session, id string) error {
 	slots := make(chan struct{}, maxAgentConns)
 	for {
 		conn, err := a.listener.Accept()
 		if err != nil {
-			return
+			return err
 		}
 		slots <- struct{}{}
 		a.conns.Go(func() {

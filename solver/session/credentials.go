@@ -32,7 +32,8 @@ func (m *Manager) Credentials(ctx context.Context, ids []string, host string) (C
 		ctx, cancel := s.With(ctx)
 		defer cancel()
 		resp, err := auth.NewAuthClient(s.Conn()).Credentials(ctx, &auth.CredentialsRequest{Host: host})
-		if c := status.Code(err); c == codes.Unimplemented || c == codes.Unavailable {
+		// A client that went away is not one without credentials.
+		if c := status.Code(err); s.ctx.Err() == nil && (c == codes.Unimplemented || c == codes.Unavailable) {
 			return nil
 		}
 		if err != nil {

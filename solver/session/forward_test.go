@@ -126,6 +126,31 @@ func TestForwardAgent(t *testing.T) {
 	}
 }
 
+// TestForwardAgentMovesOn ends the session behind a socket that two sessions
+// could serve.
+func TestForwardAgentMovesOn(t *testing.T) {
+	m := session.NewManager()
+	stop := openForwarder(t, m, "s1")
+	open(t, m, "none", &client{})
+	openForwarder(t, m, "s2")
+	a, err := m.ForwardAgent(t.Context(), []string{"s1", "none", "s2"}, "", t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	stop()
+	conn, err := net.Dial("unix", a.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_, _ = conn.Write([]byte("x"))
+	_ = conn.(*net.UnixConn).CloseWrite()
+	if got, err := io.ReadAll(conn); err != nil || string(got) != "X|default" {
+		t.Errorf("the second session answers %q (%v)", got, err)
+	}
+}
+
 func TestForwardAgentMissing(t *testing.T) {
 	m := session.NewManager()
 	open(t, m, "plain", &client{})

@@ -127,15 +127,20 @@ func bareID(id string) string {
 }
 
 // Any calls f with the sessions of ids in order until one succeeds, and
-// returns the last error. Each session is waited for at most WaitTimeout.
+// returns the last error. Each session is waited for at most WaitTimeout. A
+// session that ends while f uses it counts as failed, and the error says so:
+// the next one is asked.
 func (m *Manager) Any(ctx context.Context, ids []string, f func(ctx context.Context, s *Session) error) error {
 	last := ErrNone
+	var lost []string
 	for _, id := range ids {
 		wait, cancel := context.WithTimeoutCause(ctx, WaitTimeout, context.DeadlineExceeded)
 		s, err := m.Get(wait, id)
 		cancel()
 		if err == nil {
-			err = f(ctx, s)
+			if err = f(ctx, s); err != nil && s.ctx.Err() != nil {
+				lost = append(lost, s.id)
+			}
 		}
 		if err == nil {
 			return nil
@@ -144,6 +149,9 @@ func (m *Manager) Any(ctx context.Context, ids []string, f func(ctx context.Cont
 			return context.Cause(ctx)
 		}
 		last = err
+	}
+	if len(lost) > 0 {
+		return fmt.Errorf("%w (lost session %s)", last, strings.Join(lost, ", "))
 	}
 	return last
 }

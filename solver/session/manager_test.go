@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -92,6 +93,33 @@ func TestSecretsAreAskedInOrder(t *testing.T) {
 	}
 	if _, err := m.Secret(t.Context(), nil, "a"); !errors.Is(err, session.ErrNone) {
 		t.Errorf("no session gives %v", err)
+	}
+}
+
+// TestLostSessionIsNamed lets a client go away in the middle of a call: another
+// one answers, and if there is none the error says what happened.
+func TestLostSessionIsNamed(t *testing.T) {
+	m := session.NewManager()
+	stop := open(t, m, "gone", &client{})
+	open(t, m, "other", &client{values: map[string]string{"a": "1"}})
+	ask := func(ids ...string) error {
+		return m.Any(t.Context(), ids, func(ctx context.Context, s *session.Session) error {
+			if s.ID() == "other" {
+				return nil
+			}
+			ctx, cancel := s.With(ctx)
+			defer cancel()
+			stop()
+			<-ctx.Done()
+			return context.Cause(ctx)
+		})
+	}
+	if err := ask("gone", "other"); err != nil {
+		t.Errorf("the other session is not asked: %v", err)
+	}
+	stop = open(t, m, "gone", &client{})
+	if err := ask("gone"); err == nil || !strings.Contains(err.Error(), "lost session gone") {
+		t.Errorf("error %v does not say that the session was lost", err)
 	}
 }
 

@@ -101,6 +101,8 @@ var Rooms = []Room{
 	// Row 3: contracts and their implementations.
 	{Path: "solver/executor", Row: 3, Reason: "a contract knows no other contract and none of its implementations"},
 	{Path: "solver/executor/runc", Row: 3, Siblings: []string{"solver/executor"}, Reason: reasonContract},
+	{Path: "solver/executor/cdi", Row: 3, Siblings: []string{"solver/executor"}, Reason: reasonContract},
+	{Path: "solver/executor/emulate", Row: 3, Reason: "what a kernel can run is known without any container"},
 	{Path: "solver/source", Row: 3, Reason: "a contract knows no other contract and none of its implementations"},
 	{Path: "solver/source/image", Row: 3, Siblings: []string{"solver/source"}, Reason: reasonContract},
 	{Path: "solver/source/layout", Row: 3, Siblings: []string{"solver/source", "solver/source/image"},
@@ -128,7 +130,7 @@ var Rooms = []Room{
 	// Row 4: what running a vertex means, and who writes graphs.
 	{Path: "solver/op!", Row: 4, Reason: "what all ops share knows none of them"},
 	{Path: "solver/op/exec", Row: 4, Siblings: []string{"solver/op!"},
-		Not: []string{"solver/source", "solver/export", "solver/executor/runc"}, Reason: reasonOp},
+		Not: []string{"solver/source", "solver/export", "solver/executor/runc", "solver/executor/cdi", "solver/executor/emulate"}, Reason: reasonOp},
 	{Path: "solver/op/source", Row: 4, Siblings: []string{"solver/op!"},
 		Not: append([]string{"solver/executor", "solver/export"}, sourceImplementations...), Reason: reasonOp},
 	{Path: "solver/op/file", Row: 4, Siblings: []string{"solver/op!"}, Not: contracts, Reason: reasonOp},

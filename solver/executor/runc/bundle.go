@@ -20,9 +20,7 @@ type bundle struct {
 	id   string
 	dir  string
 	root string // mounted root file system
-	// stubs are what the runtime creates in the root and remove takes away.
-	stubs *stubs
-	spec  *specs.Spec
+	spec *specs.Spec
 	// mount mounts containerd mounts, see Config.Mount.
 	mount func(mounts []mount.Mount, target string) error
 	// undo is called in reverse.
@@ -71,11 +69,8 @@ func (e *Executor) prepare(ctx context.Context, id string, c *executor.Container
 	if b.spec, err = e.newSpec(b, c, append(files, mounts...)); err != nil {
 		return b, err
 	}
-	if b.stubs, err = findStubs(b.root, b.spec.Mounts); err != nil {
+	if err := b.makeStubs(c); err != nil {
 		return b, err
-	}
-	if !c.Root.Readonly {
-		b.undo = append(b.undo, b.stubs.remove)
 	}
 	return b, writeConfig(filepath.Join(b.dir, "config.json"), b.spec)
 }

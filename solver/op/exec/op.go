@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/containerd/errdefs"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -46,13 +47,15 @@ type Config struct {
 
 // Op is an exec op.
 type Op struct {
-	cfg       Config
-	op        *pb.ExecOp
-	inputs    int
-	outputs   int
-	platform  ocispecs.Platform
-	resources *executor.Resources
-	name      string
+	cfg      Config
+	op       *pb.ExecOp
+	inputs   int
+	outputs  int
+	platform ocispecs.Platform
+	name     string
+
+	mu        sync.Mutex
+	resources *executor.Resources // guarded by mu
 }
 
 // Vertex is what New needs to know of a vertex.
@@ -76,26 +79,8 @@ func New(cfg Config, v Vertex) (*Op, error) {
 		if m.GetInput() < noInput || m.GetInput() >= int64(v.Inputs) {
 			return nil, fmt.Errorf("exec op: mount %s has input %d of %d: %w", m.GetDest(), m.GetInput(), v.Inputs, errdefs.ErrInvalidArgument)
 		}
-		if m.GetMountType() == pb.MountType_SSH && !m.GetSSHOpt().GetOptional() {
-			return nil, fmt.Errorf("exec op: mount %s: this builder does not forward SSH agents: %w", m.GetDest(), errdefs.ErrNotImplemented)
-		}
-	}
-	for _, d := range v.Op.GetCdiDevices() {
-		if !d.GetOptional() {
-			return nil, fmt.Errorf("required device %q is not registered: %w", d.GetName(), errdefs.ErrNotFound)
-		}
 	}
 	return o, nil
-}
-
-func resources(r *pb.LinuxResources) *executor.Resources {
-	if r == nil {
-		return nil
-	}
-	return &executor.Resources{
-		Memory: r.GetMemory(), MemorySwap: r.GetMemorySwap(), CPUShares: r.GetCpuShares(), CPUPeriod: r.GetCpuPeriod(),
-		CPUQuota: r.GetCpuQuota(), CpusetCPUs: r.GetCpusetCpus(), CpusetMems: r.GetCpusetMems(),
-	}
 }
 
 func hasInput(m *pb.Mount) bool {
@@ -116,10 +101,12 @@ func (o *Op) Run(ctx context.Context, env solver.Env, inputs []solver.Result) (o
 	}
 	s := newSetup(o, env, inputs)
 	defer func() { err = errors.Join(err, s.close(context.WithoutCancel(ctx))) }()
-	if err := s.prepare(ctx); err != nil {
-		return nil, err
+	err = s.prepare(ctx)
+	if err == nil {
+		err = o.process(ctx, env, s)
 	}
-	if err := o.process(ctx, env, s); err != nil {
+	if err != nil {
+		solver.KeepFailure(ctx, env, s.remains)
 		return nil, err
 	}
 	return s.commit(ctx)
@@ -137,7 +124,8 @@ func (o *Op) process(ctx context.Context, env solver.Env, s *setup) error {
 	c := executor.Container{
 		Root: s.root, Mounts: s.mounts, Hostname: meta.GetHostname(), Network: network(o.op.GetNetwork()),
 		Insecure: o.op.GetSecurity() == pb.SecurityMode_INSECURE, CgroupParent: meta.GetCgroupParent(),
-		Resources: o.resources, Platform: &o.platform,
+		RemoveStubParents: meta.GetRemoveMountStubsRecursive(),
+		Resources:         o.limits(), Platform: &o.platform,
 		Process: executor.Process{
 			Args: meta.GetArgs(), Env: environ, Cwd: meta.GetCwd(), User: meta.GetUser(),
 			Stdout: logCloser{stdout}, Stderr: logCloser{stderr},
@@ -148,6 +136,9 @@ func (o *Op) process(ctx context.Context, env solver.Env, s *setup) error {
 	}
 	for _, u := range meta.GetUlimit() {
 		c.Ulimits = append(c.Ulimits, executor.Ulimit{Name: u.GetName(), Soft: u.GetSoft(), Hard: u.GetHard()})
+	}
+	for _, d := range o.op.GetCdiDevices() {
+		c.Devices = append(c.Devices, executor.Device{Name: d.GetName(), Optional: d.GetOptional()})
 	}
 	for _, code := range meta.GetValidExitCodes() {
 		c.Process.ValidExitCodes = append(c.Process.ValidExitCodes, int(code))
@@ -198,13 +189,11 @@ func (o *Op) environ(ctx context.Context, env solver.Env) ([]string, error) {
 			out = append(out, v.name+"="+v.value, strings.ToLower(v.name)+"="+v.value)
 		}
 	}
-	for _, s := range o.op.GetSecretenv() {
-		value, err := o.cfg.Sessions.Secret(ctx, env.Sessions(), s.GetID())
-		if err != nil && (!s.GetOptional() || !errors.Is(err, errdefs.ErrNotFound)) {
-			return nil, err
-		}
-		out = append(out, s.GetName()+"="+string(value))
+	secrets, err := o.secretEnv(ctx, env, o.op.GetSecretenv())
+	if err != nil {
+		return nil, err
 	}
+	out = append(out, secrets...)
 	if !slices.ContainsFunc(out, func(e string) bool { return strings.HasPrefix(e, "PATH=") }) {
 		out = append(out, defaultPath)
 	}

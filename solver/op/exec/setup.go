@@ -26,7 +26,12 @@ type setup struct {
 	outputs []output
 	// caches has the cache mounts by name.
 	caches map[string]*ref.Active
-	undo   []func(ctx context.Context) error
+	// actives has what is written to by its mount.
+	actives map[*pb.Mount]*ref.Active
+	// browsed says that the files are looked at from outside meanwhile: layers
+	// are mounted once for both.
+	browsed bool
+	undo    []func(ctx context.Context) error
 }
 
 // output is where an output comes from: a new layer, or an input as it is.
@@ -37,7 +42,7 @@ type output struct {
 }
 
 func newSetup(o *Op, env solver.Env, inputs []solver.Result) *setup {
-	return &setup{op: o, env: env, inputs: inputs, caches: map[string]*ref.Active{}}
+	return &setup{op: o, env: env, inputs: inputs, caches: map[string]*ref.Active{}, actives: map[*pb.Mount]*ref.Active{}}
 }
 
 // dest is where a mount goes; a relative one counts from the directory that
@@ -75,7 +80,7 @@ func (s *setup) prepare(ctx context.Context) error {
 		case pb.MountType_SECRET:
 			err = s.secret(ctx, m)
 		case pb.MountType_SSH:
-			// Only optional ones get here: see New.
+			err = s.ssh(ctx, m)
 		default:
 			err = fmt.Errorf("mount type %v: %w", m.GetMountType(), errdefs.ErrNotImplemented)
 		}
@@ -137,18 +142,28 @@ func (s *setup) layer(ctx context.Context, m *pb.Mount, parent *ref.Ref) (*ref.A
 		return nil, err
 	}
 	s.later(a.Discard)
+	s.actives[m] = a
 	return a, nil
 }
 
 // show mounts a layer, as the root or below it.
 func (s *setup) show(ctx context.Context, m *pb.Mount, a *ref.Active) error {
+	var source executor.Mountable = activeMount{a}
+	if s.browsed {
+		dir, release, err := a.Dir(ctx)
+		if err != nil {
+			return err
+		}
+		s.later(func(context.Context) error { return release() })
+		source = staticMount{{Type: "bind", Source: dir, Options: []string{"rbind", "rw"}}}
+	}
 	if m.GetDest() != rootDest {
 		s.mounts = append(s.mounts, executor.Mount{
-			Dest: s.dest(m), Source: activeMount{a}, Selector: m.GetSelector(), Readonly: m.GetReadonly(),
+			Dest: s.dest(m), Source: source, Selector: m.GetSelector(), Readonly: m.GetReadonly(),
 		})
 		return nil
 	}
-	mounts, err := a.Mounts(ctx)
+	mounts, _, err := source.Mount(ctx)
 	if err != nil {
 		return err
 	}
