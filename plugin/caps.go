@@ -15,7 +15,6 @@ var disabledCaps = func() map[string]string {
 		"proxied networks are not supported":         {"exec.meta.network.proxy"},
 		"remote caches are not supported":            {"cache.gha", "cache.s3", "cache.azblob"},
 		"attestations are not supported":             {"exporter.image.attestations"},
-		"source policies are not supported":          {"source.policy", "source.policy.session"},
 	} {
 		for _, id := range ids {
 			out[id] = reason

@@ -7,6 +7,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	pb "github.com/kilnbuild/kiln/solver/pb/llb"
+	spb "github.com/kilnbuild/kiln/solver/pb/sourcepolicy"
 )
 
 // Request is what one client wants built.
@@ -31,6 +32,11 @@ type Request struct {
 	// SessionExporter lets the client choose more exporters when it knows the
 	// result, and object to what they made.
 	SessionExporter bool
+	// SourcePolicy, optional, decides what the build may take its bytes from.
+	SourcePolicy *spb.Policy
+	// PolicySession, if set, is the session of the client's verifier, which
+	// decides after SourcePolicy.
+	PolicySession string
 	// Internal builds leave no history.
 	Internal bool
 }

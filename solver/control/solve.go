@@ -36,9 +36,6 @@ func toRequest(req *control.SolveRequest) (*build.Request, error) {
 	if err := checkVersion(req.GetCompatibilityVersion()); err != nil {
 		return nil, err
 	}
-	if len(req.GetSourcePolicy().GetRules()) > 0 || req.GetSourcePolicySession() != "" {
-		return nil, fmt.Errorf("this builder has no source policies: %w", errdefs.ErrNotImplemented)
-	}
 	if req.GetProxyNetwork() {
 		return nil, fmt.Errorf("this builder has no proxied network: %w", errdefs.ErrNotImplemented)
 	}
@@ -46,6 +43,7 @@ func toRequest(req *control.SolveRequest) (*build.Request, error) {
 		ID: req.GetRef(), SessionID: req.GetSession(), Definition: req.GetDefinition(), Frontend: req.GetFrontend(),
 		Opts: req.GetFrontendAttrs(), Inputs: req.GetFrontendInputs(),
 		Entitlements: req.GetEntitlements(), Internal: req.GetInternal(),
+		SourcePolicy: req.GetSourcePolicy(), PolicySession: req.GetSourcePolicySession(),
 		SessionExporter: req.GetEnableSessionExporter(),
 	}
 	for _, e := range req.GetExporters() {

@@ -111,9 +111,9 @@ type AttestationChain struct {
 	// Root is the index or manifest that the reference names, ImageManifest
 	// the platform's, AttestationManifest what is said of ImageManifest.
 	Root, ImageManifest, AttestationManifest digest.Digest
-	// SignatureManifests sign AttestationManifest, or ImageManifest without it.
+	// SignatureManifests sign AttestationManifest.
 	SignatureManifests []digest.Digest
-	// Blobs are the documents, by digest.
+	// Blobs are the documents that a reader needs, by digest.
 	Blobs map[digest.Digest]Blob
 }
 

@@ -47,7 +47,7 @@ func (c *Client) hosts(name string, insecure bool) ([]*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.path, h.capabilities = apiPath, read|docker.HostCapabilityPush
+	h.path, h.capabilities = apiPath, read|docker.HostCapabilityReferrers|docker.HostCapabilityPush
 	return append(out, h), nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/reference"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
+	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sirupsen/logrus"
 )
@@ -86,6 +87,36 @@ func (r *Repository) Fetch(ctx context.Context, desc ocispecs.Descriptor) (io.Re
 		return nil, r.explain(ctx, err, pullDenied)
 	}
 	return &blobReader{rc: rc, repo: r, ctx: ctx, release: release}, nil
+}
+
+// maxReferrers bounds what is told of one document.
+const maxReferrers = 1000
+
+// Referrers returns the documents that name d as their subject, without their
+// bytes: signatures, for instance. A registry that keeps no such list has none.
+func (r *Repository) Referrers(ctx context.Context, d digest.Digest) ([]ocispecs.Descriptor, error) {
+	ctx = quiet(withPatience(ctx))
+	release, err := r.client.limits.acquire(ctx, r.Host(), "manifest+json")
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	f, err := r.resolver().Fetcher(ctx, r.spec.String())
+	if err != nil {
+		return nil, r.explain(ctx, err, pullDenied)
+	}
+	lister, ok := f.(remotes.ReferrersFetcher)
+	if !ok {
+		return nil, nil
+	}
+	all, err := lister.FetchReferrers(ctx, d)
+	if err != nil {
+		return nil, r.explain(ctx, err, pullDenied)
+	}
+	if len(all) > maxReferrers {
+		return nil, fmt.Errorf("%d documents refer to %s, at most %d are read: %w", len(all), d, maxReferrers, errdefs.ErrResourceExhausted)
+	}
+	return all, nil
 }
 
 // blobReader gives its slot back and explains errors.

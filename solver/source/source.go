@@ -46,6 +46,15 @@ type Source interface {
 	Open(ctx context.Context, id Identifier) (Instance, error)
 }
 
+// Normalizer is implemented by sources whose identifiers have more than one
+// spelling, so that a rule about one spelling is a rule about all.
+type Normalizer interface {
+	// Normalize returns the reference as it stands behind "://" in the
+	// spelling that rules are written for. It does no I/O. Errors are errdefs
+	// InvalidArgument.
+	Normalize(id Identifier) (string, error)
+}
+
 // Instance is one source of one build.
 type Instance interface {
 	// Key returns the identity of what Fetch would bring now.
@@ -135,9 +144,10 @@ type AttestationChain struct {
 	// AttestationManifest is the manifest that belongs to ImageManifest; empty
 	// if there is none.
 	AttestationManifest digest.Digest
-	// SignatureManifests sign AttestationManifest, or ImageManifest without it.
+	// SignatureManifests sign AttestationManifest.
 	SignatureManifests []digest.Digest
-	// Blobs are the documents named above and what they need, by digest.
+	// Blobs are the documents that a reader needs, by digest: Root,
+	// AttestationManifest, the signatures and the statements asked for.
 	Blobs map[digest.Digest]Blob
 }
 

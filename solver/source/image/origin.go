@@ -39,6 +39,8 @@ func (o registryOrigin) Direct() Origin {
 	return registryOrigin{o.Origin()}
 }
 
+var _ Referrer = registryOrigin{}
+
 // nowhere is the origin of images that must be there already.
 type nowhere struct{}
 

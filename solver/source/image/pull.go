@@ -74,9 +74,9 @@ func (p *Pull) resolve(ctx context.Context, env solver.Env) (*resolved, error) {
 	return r, nil
 }
 
-// Describe returns the digest of the root and the configuration.
-func (p *Pull) Describe(ctx context.Context, env solver.Env, noConfig bool) (*source.ImageMeta, error) {
-	if noConfig && p.spec.Digest != "" && p.spec.Checksum == "" {
+// Describe returns the digest of the root and what else is asked for.
+func (p *Pull) Describe(ctx context.Context, env solver.Env, opt source.ResolveOptions) (*source.ImageMeta, error) {
+	if opt.NoConfig && !opt.AttestationChain && p.spec.Digest != "" && p.spec.Checksum == "" {
 		return &source.ImageMeta{Digest: p.spec.Digest, Ref: p.spec.Name}, nil
 	}
 	r, err := p.resolve(ctx, env)
@@ -84,10 +84,18 @@ func (p *Pull) Describe(ctx context.Context, env solver.Env, noConfig bool) (*so
 		return nil, err
 	}
 	m := &source.ImageMeta{Digest: r.root.Digest, Ref: p.spec.Name}
-	if !noConfig {
+	if !opt.NoConfig {
 		m.Config = r.config
 	}
-	return m, nil
+	if !opt.AttestationChain {
+		return m, nil
+	}
+	from, err := p.from(env)
+	if err != nil {
+		return nil, err
+	}
+	m.AttestationChain, err = p.puller.attestations(ctx, p.spec, from, r, opt.Attestations)
+	return m, err
 }
 
 // Fetch brings the layers; nil for an image without any.

@@ -53,6 +53,8 @@ type Source struct {
 var (
 	_ source.Source   = (*Source)(nil)
 	_ source.Resolver = (*Source)(nil)
+
+	_ source.Normalizer = (*Source)(nil)
 )
 
 // New returns a source.
@@ -77,19 +79,35 @@ func (s *Source) Resolve(ctx context.Context, env solver.Env, id source.Identifi
 	if err != nil {
 		return nil, err
 	}
-	m, err := p.Describe(ctx, env, opt.NoConfig)
+	m, err := p.Describe(ctx, env, opt)
 	if err != nil {
 		return nil, err
 	}
 	return &source.Meta{Image: m}, nil
 }
 
-func (s *Source) open(id source.Identifier) (*Pull, error) {
+// Normalize adds the registry and the tag that a short name leaves out.
+func (s *Source) Normalize(id source.Identifier) (string, error) {
+	named, err := parseName(id)
+	if err != nil {
+		return "", err
+	}
+	return named.String(), nil
+}
+
+func parseName(id source.Identifier) (reference.Named, error) {
 	named, err := reference.ParseNormalizedNamed(id.Ref)
 	if err != nil {
 		return nil, fmt.Errorf("image reference %q: %w: %w", id.Ref, err, errdefs.ErrInvalidArgument)
 	}
-	named = reference.TagNameOnly(named)
+	return reference.TagNameOnly(named), nil
+}
+
+func (s *Source) open(id source.Identifier) (*Pull, error) {
+	named, err := parseName(id)
+	if err != nil {
+		return nil, err
+	}
 	spec, err := ParseSpec(id, attrLimit)
 	if err != nil {
 		return nil, err

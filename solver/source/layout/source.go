@@ -55,7 +55,7 @@ func (s *Source) Resolve(ctx context.Context, env solver.Env, id source.Identifi
 	if err != nil {
 		return nil, err
 	}
-	m, err := p.Describe(ctx, env, opt.NoConfig)
+	m, err := p.Describe(ctx, env, opt)
 	if err != nil {
 		return nil, err
 	}
