@@ -20,6 +20,7 @@ import (
 
 	"github.com/kilnbuild/kiln/solver/ref"
 	"github.com/kilnbuild/kiln/solver/source"
+	"github.com/kilnbuild/kiln/solver/source/singlefile"
 	"github.com/kilnbuild/kiln/solver/source/sourcetest"
 )
 
@@ -565,7 +566,7 @@ func FuzzFilename(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, wish, disposition, path string) {
 		name := filename(wish, disposition, &url.URL{Path: path})
-		if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") || len(name) > maxName {
+		if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") || len(name) > singlefile.MaxName {
 			t.Errorf("name %q of %q %q %q", name, wish, disposition, path)
 		}
 	})
@@ -576,7 +577,7 @@ func FuzzParseSpec(f *testing.F) {
 	f.Add("user:pass@h/f?x#y", "http.header.accept", "*/*")
 	f.Fuzz(func(t *testing.T, addr, attr, value string) {
 		sp, err := parseSpec(source.Identifier{Scheme: "http", Ref: addr, Attrs: map[string]string{attr: value}})
-		if err == nil && (sp.perm < 0 || sp.target.Host == "") {
+		if err == nil && (sp.file.Perm < 0 || sp.target.Host == "") {
 			t.Errorf("%+v", sp)
 		}
 	})

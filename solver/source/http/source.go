@@ -139,7 +139,7 @@ func (in *instance) Key(ctx context.Context, env solver.Env) (source.Key, error)
 // of what has to be verified first.
 func (in *instance) identity(ctx context.Context, env solver.Env) (found, error) {
 	if in.known == nil && in.spec.checksum != "" && len(in.spec.signature) == 0 {
-		return found{Digest: in.spec.checksum, Filename: filename(in.spec.filename, "", in.spec.target)}, nil
+		return found{Digest: in.spec.checksum, Filename: filename(in.spec.file.Filename, "", in.spec.target)}, nil
 	}
 	return in.obtained(ctx, env)
 }

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -15,15 +14,12 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/kilnbuild/kiln/solver/source"
+	"github.com/kilnbuild/kiln/solver/source/singlefile"
 )
 
 // Names of attributes on the wire.
 const (
 	attrChecksum     = "http.checksum"
-	attrFilename     = "http.filename"
-	attrPerm         = "http.perm"
-	attrUID          = "http.uid"
-	attrGID          = "http.gid"
 	attrAuthSecret   = "http.authheadersecret"
 	attrHeaderPrefix = "http.header."
 	attrSigKey       = "http.sig.pubkey"
@@ -34,8 +30,6 @@ const (
 	// maxURL and maxHeader bound what a definition may make us send, in bytes.
 	maxURL    = 16 << 10
 	maxHeader = 8 << 10
-	// maxID is the greatest user or group id that a file can have.
-	maxID = 1<<32 - 2
 )
 
 // header is one request header of the user's. The names are part of keys.
@@ -50,9 +44,7 @@ type spec struct {
 	text       string
 	target     *url.URL
 	checksum   digest.Digest
-	filename   string
-	perm       int
-	uid, gid   int
+	file       singlefile.Attributes
 	authSecret string
 	headers    []header
 	// signature and the public keys of which one must have made it, as text;
@@ -62,7 +54,7 @@ type spec struct {
 
 // parseSpec reads an identifier. Errors are errdefs InvalidArgument.
 func parseSpec(id source.Identifier) (*spec, error) {
-	s := &spec{text: id.String(), filename: id.Attrs[attrFilename], authSecret: id.Attrs[attrAuthSecret]}
+	s := &spec{text: id.String(), authSecret: id.Attrs[attrAuthSecret]}
 	if len(s.text) > maxURL {
 		return nil, fmt.Errorf("URL has %d bytes, at most %d: %w", len(s.text), maxURL, errdefs.ErrInvalidArgument)
 	}
@@ -81,29 +73,10 @@ func parseSpec(id source.Identifier) (*spec, error) {
 		return nil, fmt.Errorf("http signature verification requires both pubkey and signature: set %s and %s: %w",
 			attrSigKey, attrSignature, errdefs.ErrInvalidArgument)
 	}
-	for name, n := range map[string]struct {
-		to    *int
-		limit int64
-	}{attrPerm: {&s.perm, 0o7777}, attrUID: {&s.uid, maxID}, attrGID: {&s.gid, maxID}} {
-		if err := parseNumber(id.Attrs, name, n.to, n.limit); err != nil {
-			return nil, err
-		}
+	if s.file, err = singlefile.ParseAttributes(id.Attrs); err != nil {
+		return nil, err
 	}
 	return s, s.parseHeaders(id.Attrs)
-}
-
-// parseNumber reads an attribute in any base that its prefix says.
-func parseNumber(attrs map[string]string, name string, to *int, limit int64) error {
-	v, ok := attrs[name]
-	if !ok {
-		return nil
-	}
-	n, err := strconv.ParseInt(v, 0, 64)
-	if err != nil || n < 0 || n > limit {
-		return fmt.Errorf("attribute %s is %q, want a number from 0 to %#o: %w", name, v, limit, errdefs.ErrInvalidArgument)
-	}
-	*to = int(n)
-	return nil
 }
 
 // parseHeaders reads the headers that users may set; others are left out, as
@@ -138,7 +111,7 @@ func (s *spec) local() bool { return s.target.Host == sessionHost }
 // layer is in it, and the credentials' name, so that an answer to one user is
 // not taken for one to another.
 func (s *spec) question() string {
-	b, _ := json.Marshal([]any{s.text, s.filename, s.perm, s.uid, s.gid, s.authSecret, s.headers})
+	b, _ := json.Marshal([]any{s.text, s.file.Filename, s.file.Perm, s.file.UID, s.file.GID, s.authSecret, s.headers})
 	return digest.FromBytes(b).Encoded()
 }
 
@@ -152,7 +125,7 @@ func (s *spec) key(filename string, d digest.Digest, modified *int64) string {
 		LastModTime      string   `json:",omitempty"`
 		AuthHeaderSecret string   `json:",omitempty"`
 		Header           []header `json:",omitempty"`
-	}{Filename: filename, Perm: s.perm, UID: s.uid, GID: s.gid, Checksum: d, AuthHeaderSecret: s.authSecret, Header: s.headers}
+	}{Filename: filename, Perm: s.file.Perm, UID: s.file.UID, GID: s.file.GID, Checksum: d, AuthHeaderSecret: s.authSecret, Header: s.headers}
 	if modified != nil {
 		k.LastModTime = time.Unix(*modified, 0).UTC().Format(http.TimeFormat)
 	}

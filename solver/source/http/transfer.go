@@ -2,12 +2,10 @@ package http
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -18,14 +16,13 @@ import (
 	"github.com/kilnbuild/kiln/solver/progress"
 	"github.com/kilnbuild/kiln/solver/ref"
 	"github.com/kilnbuild/kiln/solver/session"
+	"github.com/kilnbuild/kiln/solver/source/singlefile"
 )
 
 // sessionHost is the host name of uploads.
 const sessionHost = "buildkit-session"
 
 const (
-	// defaultPerm is the mode of files that no attribute gives one.
-	defaultPerm = 0o600
 	// telling is how much older than its answer a Last-Modified must be for
 	// two changes in that second to be ruled out, clocks being as they are.
 	telling = time.Minute
@@ -109,7 +106,7 @@ func (s *Source) unchanged(req *http.Request, last record) bool {
 
 // save writes the body of a response into a layer.
 func (s *Source) save(ctx context.Context, cancel context.CancelCauseFunc, env solver.Env, sp *spec, resp *http.Response) (record, error) {
-	name := filename(sp.filename, resp.Header.Get("Content-Disposition"), sp.target)
+	name := filename(sp.file.Filename, resp.Header.Get("Content-Disposition"), sp.target)
 	rec := newRecord(resp, name)
 	if resp.ContentLength > s.cfg.MaxSize {
 		return record{}, s.tooLarge(sp)
@@ -128,7 +125,7 @@ func (s *Source) save(ctx context.Context, cancel context.CancelCauseFunc, env s
 // upload receives a file that a client holds ready. It can be had once, so
 // there is nothing to record.
 func (s *Source) upload(ctx context.Context, env solver.Env, sp *spec) (found, error) {
-	f := found{Filename: filename(sp.filename, "", sp.target)}
+	f := found{Filename: filename(sp.file.Filename, "", sp.target)}
 	err := s.cfg.Sessions.Any(ctx, env.Sessions(), func(ctx context.Context, c *session.Session) error {
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
@@ -186,72 +183,30 @@ func (r *record) matches(resp *http.Response) bool {
 
 // receive writes a file into a layer of its own that is kept, and fills in the
 // ref and the digest. size is -1 if not known.
-func (s *Source) receive(ctx context.Context, env solver.Env, sp *spec, from io.Reader, size int64, f *found) (err error) {
-	a, err := s.cfg.Refs.Prepare(ctx, nil, ref.WithKeep(), ref.WithDescription("http url "+sp.shown()))
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, a.Discard(context.WithoutCancel(ctx)))
-		}
-	}()
-	dir, release, err := a.Dir(ctx)
-	if err != nil {
-		return err
-	}
+func (s *Source) receive(ctx context.Context, env solver.Env, sp *spec, from io.Reader, size int64, f *found) error {
 	counter := progress.Reporter{To: env}.Counter("downloading "+f.Filename, "downloading", max(size, 0))
 	defer counter.Done()
-	f.Digest, err = s.write(dir, sp, f, io.TeeReader(from, counter))
-	if err := errors.Join(err, release()); err != nil {
-		return err
-	}
-	if sp.checksum != "" && sp.checksum.Algorithm() == f.Digest.Algorithm() && f.Digest != sp.checksum {
-		return mismatch(sp, f.Digest, sp.checksum)
-	}
-	r, err := a.Commit(ctx)
-	if err != nil {
-		return err
-	}
-	f.ID = r.ID()
-	s.hold(ctx, env, r)
-	return nil
-}
-
-// write makes the file in dir. Name, mode, owner and time are set on what was
-// opened, through a root that nothing leads out of.
-func (s *Source) write(dir string, sp *spec, f *found, from io.Reader) (d digest.Digest, err error) {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return "", err
-	}
-	defer root.Close()
-	file, err := root.OpenFile(f.Filename, os.O_WRONLY|os.O_CREATE|os.O_EXCL, defaultPerm)
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	h := sha256.New()
-	n, err := io.Copy(io.MultiWriter(file, h), io.LimitReader(from, s.cfg.MaxSize+1))
-	if err != nil {
-		return "", err
-	}
-	if n > s.cfg.MaxSize {
-		return "", s.tooLarge(sp)
-	}
-	perm := os.FileMode(defaultPerm)
-	if sp.perm != 0 {
-		// Only these bits: a URL makes no set-id programs.
-		perm = os.FileMode(sp.perm) & 0o777
-	}
-	if err := errors.Join(file.Chown(sp.uid, sp.gid), file.Chmod(perm)); err != nil {
-		return "", err
-	}
 	mtime := time.Unix(0, 0)
 	if f.LastModified != nil {
 		mtime = time.Unix(*f.LastModified, 0)
 	}
-	return digest.NewDigest(digest.SHA256, h), errors.Join(root.Chtimes(f.Filename, mtime, mtime), root.Chtimes(".", mtime, mtime))
+	file := singlefile.File{
+		Attributes: sp.file, Name: f.Filename, ModTime: mtime, MaxSize: s.cfg.MaxSize, Algorithm: digest.SHA256,
+		Check: func(got digest.Digest) error {
+			if sp.checksum != "" && sp.checksum.Algorithm() == got.Algorithm() && got != sp.checksum {
+				return mismatch(sp, got, sp.checksum)
+			}
+			return nil
+		},
+	}
+	r, d, err := singlefile.Write(ctx, s.cfg.Refs, file, io.TeeReader(from, counter),
+		ref.WithKeep(), ref.WithDescription("http url "+sp.shown()))
+	if err != nil {
+		return err
+	}
+	f.ID, f.Digest = r.ID(), d
+	s.hold(ctx, env, r)
+	return nil
 }
 
 // watched is a body that ends the request when it stalls.
