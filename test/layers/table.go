@@ -100,6 +100,9 @@ var Rooms = []Room{
 
 	// Row 3: contracts and their implementations.
 	{Path: "solver/executor", Row: 3, Reason: "a contract knows no other contract and none of its implementations"},
+	{Path: "solver/executor/netns", Row: 3, Only: []string{}, Reason: "namespaces know nothing of who is in them"},
+	{Path: "solver/executor/network", Row: 3, Siblings: []string{"solver/executor", "solver/executor/netns"}, Reason: reasonContract},
+	{Path: "solver/executor/proxynet", Row: 3, Siblings: []string{"solver/executor", "solver/executor/netns"}, Reason: reasonContract},
 	{Path: "solver/executor/runc", Row: 3, Siblings: []string{"solver/executor"}, Reason: reasonContract},
 	{Path: "solver/executor/cdi", Row: 3, Siblings: []string{"solver/executor"}, Reason: reasonContract},
 	{Path: "solver/executor/emulate", Row: 3, Reason: "what a kernel can run is known without any container"},
