@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 
+	contentapi "github.com/containerd/containerd/api/services/content/v1"
+	"github.com/opencontainers/go-digest"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -30,6 +32,9 @@ type Client struct {
 	Secrets map[string]string
 	// Uploads by path; each is given out once.
 	Uploads map[string]string
+	// Layouts by name, with their blobs; what a blob has need not be what its
+	// digest says.
+	Layouts map[string]map[digest.Digest]string
 	// Agent answers what is written to the agent "default"; nil for none.
 	Agent func(question []byte) []byte
 
@@ -45,6 +50,7 @@ func (c *Client) Open(t testing.TB, m *session.Manager, id string) (stop func())
 	secrets.RegisterSecretsServer(server, c)
 	upload.RegisterUploadServer(server, c)
 	sshforward.RegisterSSHServer(server, c)
+	contentapi.RegisterContentServer(server, &layouts{client: c})
 	l := &oneConn{conns: make(chan net.Conn, 1), closed: make(chan struct{})}
 	l.conns <- remote
 	go func() { _ = server.Serve(l) }()
