@@ -21,6 +21,8 @@ type bundle struct {
 	dir  string
 	root string // mounted root file system
 	spec *specs.Spec
+	// foreign is how programs of the container's platform run.
+	foreign foreign
 	// mount mounts containerd mounts, see Config.Mount.
 	mount func(mounts []mount.Mount, target string) error
 	// undo is called in reverse.
@@ -43,7 +45,7 @@ func (b *bundle) remove() error {
 
 // prepare makes a container's bundle.
 func (e *Executor) prepare(ctx context.Context, id string, c *executor.Container) (b *bundle, err error) {
-	b = &bundle{id: id, dir: filepath.Join(e.cfg.Root, id), mount: e.cfg.Mount}
+	b = &bundle{id: id, dir: filepath.Join(e.cfg.Root, id), mount: e.cfg.Mount, foreign: e.foreign(ctx, c)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.remove())

@@ -14,6 +14,7 @@ import (
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/errdefs"
 	gorunc "github.com/containerd/go-runc"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/kilnbuild/kiln/solver/executor"
@@ -31,10 +32,22 @@ type Config struct {
 	DNS DNS
 	// CgroupParent is used where a container names none.
 	CgroupParent string
+	// Devices, optional, adds devices to containers that ask for them.
+	Devices Devices
+	// Emulators, optional, runs programs of other platforms. Without it they
+	// are started like others.
+	Emulators Emulators
 	// Mount, optional, mounts on an existing directory or file. The default is
 	// mount.All, which is slow for long chains of layers, and fails for very
 	// long ones.
 	Mount func(mounts []mount.Mount, target string) error
+}
+
+// Devices has the devices of this machine.
+type Devices interface {
+	// Inject changes a configuration so that the container has the devices.
+	// The error is errdefs NotFound if one that is not optional is not there.
+	Inject(spec *specs.Spec, requests []executor.Device) error
 }
 
 // DNS is the content of resolv.conf; empty fields are taken from the host.
@@ -233,54 +246,6 @@ func (e *Executor) kill(ctx context.Context, id string, done <-chan struct{}) {
 			wait = min(wait*2, killWait)
 		}
 	}
-}
-
-// Exec runs another process in a running container.
-func (e *Executor) Exec(ctx context.Context, id string, p executor.Process) error {
-	e.mu.Lock()
-	ct := e.running[id]
-	e.mu.Unlock()
-	if ct == nil {
-		return errors.Join(fmt.Errorf("container %s: %w", id, errdefs.ErrNotFound), closeIO(&p))
-	}
-	select {
-	case <-ct.started:
-	case <-ct.ended:
-		return errors.Join(fmt.Errorf("container %s has ended: %w", id, errdefs.ErrNotFound), closeIO(&p))
-	case <-ctx.Done():
-		return errors.Join(context.Cause(ctx), closeIO(&p))
-	}
-	process, err := ct.bundle.process(&p)
-	if err != nil {
-		return errors.Join(err, closeIO(&p))
-	}
-	stdio, err := newStdio(&p)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = stdio.Close() }()
-	done := make(chan struct{})
-	pid := make(chan int, 1)
-	go func() {
-		n, ok := <-pid
-		if !ok {
-			return
-		}
-		// The runtime's process passes signals on to the one it started.
-		attend(ctx, &p, stdio, handle{
-			signal: func(number int) { _ = unix.Kill(n, unix.Signal(number)) },
-			kill:   func() { _ = unix.Kill(-n, unix.SIGKILL) },
-		}, done)
-	}()
-	err = e.runtime.Exec(context.WithoutCancel(ctx), id, *process, &gorunc.ExecOpts{IO: stdio, Started: pid, ConsoleSocket: stdio.console()})
-	close(done)
-	stdio.drain()
-	status := 0
-	var exit *gorunc.ExitError
-	if errors.As(err, &exit) {
-		status, err = exit.Status, nil
-	}
-	return e.verdict(ctx, ct.bundle, &p, status, err)
 }
 
 // writeConfig stores the OCI configuration of a bundle.

@@ -40,7 +40,7 @@ func (e *Executor) newSpec(b *bundle, c *executor.Container, mounts []specs.Moun
 	s := &specs.Spec{
 		Version: specVersion, Hostname: hostname(c.Hostname),
 		Root:   &specs.Root{Path: b.root, Readonly: c.Root.Readonly},
-		Mounts: append(systemMounts(c), mounts...),
+		Mounts: append(append(systemMounts(c), b.foreign.mounts()...), mounts...),
 		Linux: &specs.Linux{
 			Namespaces: namespaces(c.Network), MaskedPaths: maskedPaths, ReadonlyPaths: readonlyPaths,
 			Resources: resources(c), CgroupsPath: e.cgroupsPath(b.id, c.CgroupParent),
@@ -62,7 +62,24 @@ func (e *Executor) newSpec(b *bundle, c *executor.Container, mounts []specs.Moun
 			Type: "RLIMIT_" + strings.ToUpper(u.Name), Soft: uint64(u.Soft), Hard: uint64(u.Hard),
 		})
 	}
+	if err := e.inject(s, c.Devices); err != nil {
+		return nil, err
+	}
 	return s, nil
+}
+
+// inject adds devices. What they need may be anything of the configuration, so
+// this comes last.
+func (e *Executor) inject(s *specs.Spec, list []executor.Device) error {
+	if e.cfg.Devices != nil {
+		return e.cfg.Devices.Inject(s, list)
+	}
+	for _, d := range list {
+		if !d.Optional {
+			return fmt.Errorf("required device %q is not registered: %w", d.Name, errdefs.ErrNotFound)
+		}
+	}
+	return nil
 }
 
 // newProcess is a process of the container. Its working directory is checked
@@ -91,8 +108,12 @@ func (b *bundle) newProcess(p *executor.Process, c *executor.Container) (*specs.
 		caps = allCapabilities()
 	}
 	out := &specs.Process{
-		Terminal: p.Tty, Args: p.Args, Env: p.Env, Cwd: path.Clean(cwd), User: u,
+		Terminal: p.Tty, Args: b.foreign.arguments(b.root, p.Args, p.Env), Env: p.Env, Cwd: path.Clean(cwd), User: u,
 		Capabilities: &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps},
+	}
+	if c != nil && c.Insecure {
+		// Programs that drop root keep what the build was given.
+		out.Capabilities.Inheritable, out.Capabilities.Ambient = caps, caps
 	}
 	return out, nil
 }
@@ -165,9 +186,6 @@ func (e *Executor) cgroupsPath(id, parent string) string {
 // resources are the cgroup limits; devices are those of any container.
 func resources(c *executor.Container) *specs.LinuxResources {
 	out := &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}}
-	if c.Insecure {
-		out.Devices[0].Allow = true
-	}
 	r := c.Resources
 	if r == nil {
 		return out
@@ -185,14 +203,4 @@ func nonZero[T int64 | uint64](v T) *T {
 		return nil
 	}
 	return &v
-}
-
-// liftConfinement is what an entitled build may ask for.
-func liftConfinement(s *specs.Spec) {
-	s.Linux.MaskedPaths, s.Linux.ReadonlyPaths = nil, nil
-	for i := range s.Mounts {
-		if s.Mounts[i].Type == "sysfs" || s.Mounts[i].Type == "cgroup" {
-			s.Mounts[i].Options = slices.DeleteFunc(s.Mounts[i].Options, func(o string) bool { return o == "ro" })
-		}
-	}
 }

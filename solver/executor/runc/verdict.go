@@ -15,6 +15,10 @@ import (
 	"github.com/kilnbuild/kiln/solver/executor"
 )
 
+// notStarted is the status of a runtime that could not execute the program and
+// has nobody left to tell.
+const notStarted = 255
+
 // verdict turns what the runtime said into the process's error.
 func (e *Executor) verdict(ctx context.Context, b *bundle, p *executor.Process, status int, err error) error {
 	if ctx.Err() != nil {
@@ -32,9 +36,13 @@ func (e *Executor) verdict(ctx context.Context, b *bundle, p *executor.Process, 
 	}
 	if msg := b.lastLog(); msg != nil {
 		// The runtime failed before the process started, or with it.
-		return &solver.ExitError{Code: status, Err: fmt.Errorf("exit code: %d: %w", status, msg)}
+		return &solver.ExitError{Code: status, Err: b.foreign.explain(fmt.Errorf("exit code: %d: %w", status, msg))}
 	}
-	return &solver.ExitError{Code: status, Err: fmt.Errorf("exit code: %d", status)}
+	err = fmt.Errorf("exit code: %d", status)
+	if status == notStarted {
+		err = b.foreign.explain(err)
+	}
+	return &solver.ExitError{Code: status, Err: err}
 }
 
 func success(p *executor.Process, status int) bool {
