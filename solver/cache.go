@@ -31,4 +31,7 @@ type Record struct {
 	Key *Key
 	// CreatedAt is when the result was made.
 	CreatedAt time.Time
+	// From is the cache that Load is to be asked of; nil is the one that the
+	// record was looked up in. The graph sets it for caches of single jobs.
+	From Cache
 }

@@ -3,6 +3,8 @@ package graph
 import (
 	"context"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/kilnbuild/kiln/solver"
 )
 
@@ -16,13 +18,17 @@ func (n *node) lookAhead(ctx context.Context, spec solver.KeySpec) {
 	}
 	for i, in := range n.inputs {
 		if spec.Inputs[i].Content == nil {
-			n.solver.flights.start(func() { n.start(ctx, in) })
+			n.solver.flights.start(func() { n.start(ctx, spec.Digest, in) })
 		}
 	}
 }
 
-// start asks for an input's value if no record of it can be found.
-func (n *node) start(ctx context.Context, in *output) {
+// start asks for an input's value if no record of it can be found, nor of what
+// this node itself would make.
+func (n *node) start(ctx context.Context, op digest.Digest, in *output) {
+	if n.foretold(ctx, op) {
+		return
+	}
 	fk, err := wait(ctx, in.final)
 	if err != nil {
 		return

@@ -20,6 +20,17 @@ type JobConfig struct {
 	// Sink receives the build's events, one at a time. It must be quick and
 	// must not call the job. Nil drops them. It is not called after Close.
 	Sink func(solver.Event)
+	// Caches returns further caches, asked in order for what the Solver's own
+	// does not have; asked for anew with each lookup. What is found is stored
+	// in the Solver's own: Save is not called. Nil means none.
+	Caches func() []solver.Cache
+}
+
+// Foreteller is implemented by caches of jobs that can tell more than Lookup.
+type Foreteller interface {
+	// Foretells reports whether a result of the op with that identity is
+	// stored under some key. The op's inputs are then not run ahead.
+	Foretells(ctx context.Context, op digest.Digest) bool
 }
 
 // Job is one build's interest in any number of edges. It is safe for
@@ -30,6 +41,7 @@ type Job struct {
 	// number orders jobs by age.
 	number   int64
 	sessions func() []string
+	caches   func() []solver.Cache
 	closed   atomic.Bool
 
 	// nodes and gone are guarded by solver.mu.
@@ -41,6 +53,8 @@ type Job struct {
 	vertices map[digest.Digest]*vertexState
 	// builds has the way to end each Build that waits.
 	builds map[*planned]context.CancelCauseFunc
+	// keep takes what is left of failed steps; nil if nobody wants it.
+	keep func(digest.Digest, *solver.Failure)
 }
 
 var jobNumbers atomic.Int64
@@ -51,6 +65,7 @@ func newJob(s *Solver, id string, cfg JobConfig) *Job {
 		id:       id,
 		number:   jobNumbers.Add(1),
 		sessions: cfg.Sessions,
+		caches:   cfg.Caches,
 		sink:     cfg.Sink,
 		nodes:    map[*node]struct{}{},
 		vertices: map[digest.Digest]*vertexState{},
@@ -58,6 +73,9 @@ func newJob(s *Solver, id string, cfg JobConfig) *Job {
 	}
 	if j.sessions == nil {
 		j.sessions = func() []string { return nil }
+	}
+	if j.caches == nil {
+		j.caches = func() []solver.Cache { return nil }
 	}
 	if j.sink == nil {
 		j.sink = func(solver.Event) {}

@@ -54,6 +54,9 @@ func (o *output) find(ctx context.Context, key *solver.Key) (*solver.Record, err
 		o.node.solver.fault(fmt.Errorf("look up cache record of %q: %w", o.node.vertex.Name, err))
 		return nil, nil
 	}
+	if rec == nil {
+		return o.node.findElsewhere(ctx, key)
+	}
 	return rec, nil
 }
 
@@ -140,7 +143,7 @@ func (o *output) loadFinal(ctx context.Context, id *identity, tried *solver.Reco
 		return nil, tried, err
 	}
 	h, err := o.load(ctx, rec)
-	if h != nil {
+	if h != nil && rec.From == nil {
 		// Next time the definition leads here without a look at the inputs.
 		o.node.alias(ctx, o.index, h)
 	}
@@ -154,7 +157,11 @@ func (o *output) load(ctx context.Context, rec *solver.Record) (*held, error) {
 	}
 	s := o.node.solver
 	began := s.now()
-	res, err := s.cache.Load(ctx, rec)
+	from := s.cache
+	if rec.From != nil {
+		from = rec.From
+	}
+	res, err := from.Load(ctx, rec)
 	if ctx.Err() != nil {
 		if err == nil {
 			s.release(ctx, res)
@@ -167,5 +174,9 @@ func (o *output) load(ctx context.Context, rec *solver.Record) (*held, error) {
 	}
 	now := s.now()
 	o.node.mark(mark{started: began, completed: &now, cached: true})
-	return &held{result: res, key: rec.Key, record: rec, cached: true}, nil
+	h := &held{result: res, key: rec.Key, record: rec, cached: true}
+	if rec.From != nil {
+		o.node.alias(ctx, o.index, h)
+	}
+	return h, nil
 }

@@ -15,3 +15,7 @@ func compressionOf(mediaType string) string {
 	}
 	return ""
 }
+
+// CompressionOf returns the compression that a layer's media type tells: Gzip,
+// Zstd or Uncompressed; empty for others.
+func CompressionOf(mediaType string) string { return compressionOf(mediaType) }

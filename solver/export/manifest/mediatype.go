@@ -83,3 +83,8 @@ func internal(key string) bool {
 	return key == labels.LabelUncompressed || strings.HasPrefix(key, "buildkit/") && key != ref.AnnotationEpoch ||
 		strings.HasPrefix(key, labels.LabelDistributionSource+".")
 }
+
+// LayerType turns the media type of a layer into that of a family, OCI's or
+// Docker's; layers that must not be distributed become ordinary ones. Errors
+// are of kind InvalidArgument.
+func LayerType(mediaType string, oci bool) (string, error) { return layerType(mediaType, oci, false) }
