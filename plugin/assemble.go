@@ -23,18 +23,12 @@ import (
 	"github.com/kilnbuild/kiln/solver/frontend"
 	"github.com/kilnbuild/kiln/solver/frontend/dockerfile"
 	"github.com/kilnbuild/kiln/solver/graph"
-	"github.com/kilnbuild/kiln/solver/history"
 	"github.com/kilnbuild/kiln/solver/op/exec"
 	"github.com/kilnbuild/kiln/solver/progress"
 	"github.com/kilnbuild/kiln/solver/ref"
-	"github.com/kilnbuild/kiln/solver/registry"
 	"github.com/kilnbuild/kiln/solver/session"
 	"github.com/kilnbuild/kiln/solver/source"
-	"github.com/kilnbuild/kiln/solver/source/git"
-	"github.com/kilnbuild/kiln/solver/source/http"
-	"github.com/kilnbuild/kiln/solver/source/image"
-	"github.com/kilnbuild/kiln/solver/source/layout"
-	"github.com/kilnbuild/kiln/solver/source/local"
+	"github.com/kilnbuild/kiln/solver/trace"
 )
 
 // Options are what a builder is made of, beside its host.
@@ -49,6 +43,11 @@ type Options struct {
 	Executor string
 	// Logs bounds the output of steps.
 	Logs progress.LogLimits
+	// Traces follows builds; nil follows none. Whoever made it closes it after
+	// the builder.
+	Traces *trace.Tracer
+	// TraceSocket takes spans from steps; empty for none.
+	TraceSocket string
 }
 
 // Builder is an assembled builder.
@@ -83,22 +82,27 @@ func Assemble(ctx context.Context, opt Options) (b *Builder, err error) {
 	if err != nil {
 		return nil, err
 	}
-	b.graph = graph.New(graph.Config{Cache: results, Ahead: true, Fault: func(err error) { log.G(ctx).WithError(err).Warn("solver") }})
+	b.graph = graph.New(graph.Config{Cache: results, Ahead: true, Span: opt.Traces.Start,
+		Fault: func(err error) { log.G(ctx).WithError(err).Warn("solver") }})
 	b.later(b.graph.Close)
-	registries, err := newRegistries(opt.Config, sessions)
+	registries, err := newRegistries(opt.Config, sessions, opt.Version.Version)
 	if err != nil {
 		return nil, err
 	}
 	b.later(func(context.Context) error { registries.Close(); return nil })
-	sources, err := b.newSources(registries, sessions)
+	sources, err := b.newSources(registries, sessions, opt.Version.Version)
 	if err != nil {
 		return nil, err
 	}
-	makers, err := b.newOps(ctx, opt, sources, sessions)
+	machine, err := newMachine(ctx, opt.Config)
 	if err != nil {
 		return nil, err
 	}
-	past, err := b.openHistory(opt)
+	makers, err := b.newOps(ctx, opt, machine, sources, sessions)
+	if err != nil {
+		return nil, err
+	}
+	past, err := b.openHistory(ctx, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -111,13 +115,14 @@ func Assemble(ctx context.Context, opt Options) (b *Builder, err error) {
 	idle := &idler{}
 	b.later(idle.close)
 	b.Builds = build.New(build.Config{
-		Graph: b.graph, Sessions: sessions, Sources: sources, NewOp: makers.new, Worker: worker,
-		Frontends: newFrontends(opt.Config), Exporters: b.newExporters(registries, sessions), Entitlements: opt.Config.Entitlements,
-		Observers: []build.Observer{past, flusher{results}, &b.prune, idle}, DisabledCaps: disabledCaps,
+		Graph: b.graph, Sessions: sessions, Sources: sources, NewOp: makers.new, NewContainer: makers.newContainer, Worker: worker,
+		Frontends: newFrontends(opt.Config), Exporters: b.newExporters(registries, sessions), Entitlements: machine.entitlements,
+		Platforms: machine.platforms(ctx, opt.Config), Devices: machine.devices,
+		Observers: []build.Observer{past, flusher{results}, &b.prune, idle}, DisabledCaps: disabledCaps, Span: opt.Traces.Start,
 	})
 	b.Control = control.New(control.Config{
-		Builder: b.Builds, Sessions: sessions, Refs: b.refs, History: past, Content: contentserver.New(opt.Host.Content),
-		Version: opt.Version, GCPolicies: shown(policies), Pruned: b.pruned,
+		Builder: b.Builds, Sessions: sessions, Refs: b.refs, History: past, Content: contentserver.New(remembered{opt.Host.Content, historyNamespace(opt.Host.Namespace)}),
+		Version: opt.Version, Traces: opt.Traces.Service(), GCPolicies: shown(policies), Pruned: b.pruned,
 	})
 	run, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
@@ -170,50 +175,8 @@ func (b *Builder) openState(ctx context.Context, opt Options) (*cache.Bolt, erro
 	return results, nil
 }
 
-func (b *Builder) newSources(registries *registry.Client, sessions *session.Manager) (*source.Registry, error) {
-	h := &b.host
-	locals, err := local.New(local.Config{Sessions: sessions, Refs: b.refs, Root: filepath.Join(h.Root, "local")})
-	if err != nil {
-		return nil, err
-	}
-	urls, err := http.New(http.Config{Sessions: sessions, Refs: b.refs, Root: filepath.Join(h.Root, "http")})
-	if err != nil {
-		return nil, err
-	}
-	b.later(func(context.Context) error { urls.Close(); return nil })
-	repositories, err := git.New(git.Config{Sessions: sessions, Refs: b.refs, Root: filepath.Join(h.Root, "git")})
-	if err != nil {
-		return nil, err
-	}
-	pulls := image.Config{
-		Registries: registries, Refs: b.refs, Content: h.Content, Leases: h.Leases, Namespace: h.Namespace, Images: h.Images,
-	}
-	images, layouts := image.New(pulls), layout.New(pulls, sessions)
-	b.forget = []func(context.Context) error{images.Forget, layouts.Forget}
-	return source.NewRegistry(locals, images, layouts, urls, repositories), nil
-}
-
-// newRegistries reads the configuration of registries.
-func newRegistries(cfg *config.Config, sessions *session.Manager) (*registry.Client, error) {
-	out := registry.Config{Hosts: map[string]registry.HostConfig{}, Sessions: sessions}
-	if s := cfg.System; s != nil && s.MaxRegistryConcurrency != nil {
-		out.Concurrency = int(*s.MaxRegistryConcurrency)
-	}
-	for host, r := range cfg.Registry {
-		h := registry.HostConfig{
-			Mirrors: r.Mirrors, PlainHTTP: r.PlainHTTP, Insecure: r.Insecure != nil && *r.Insecure,
-			CAs: r.RootCAs, TLSDirs: r.TLSConfigDir,
-		}
-		for _, pair := range r.KeyPairs {
-			h.KeyPairs = append(h.KeyPairs, registry.KeyPair{Key: pair.Key, Certificate: pair.Certificate})
-		}
-		out.Hosts[host] = h
-	}
-	return registry.New(out)
-}
-
 // newOps makes what ops share: the executor and its directories.
-func (b *Builder) newOps(ctx context.Context, opt Options, sources *source.Registry, sessions *session.Manager) (*ops, error) {
+func (b *Builder) newOps(ctx context.Context, opt Options, m *machine, sources *source.Registry, sessions *session.Manager) (*ops, error) {
 	w := &opt.Config.Workers.OCI
 	dns := runc.DNS{}
 	if d := opt.Config.DNS; d != nil {
@@ -221,7 +184,7 @@ func (b *Builder) newOps(ctx context.Context, opt Options, sources *source.Regis
 	}
 	runner, err := runc.New(ctx, runc.Config{
 		Root: filepath.Join(b.host.Root, "executor"), Runtime: w.Binary, DNS: dns, CgroupParent: w.DefaultCgroupParent,
-		Mount: snapshotter.Mount,
+		Mount: snapshotter.Mount, Devices: m.devices, Emulators: m.emulators,
 	})
 	if err != nil {
 		return nil, err
@@ -237,21 +200,9 @@ func (b *Builder) newOps(ctx context.Context, opt Options, sources *source.Regis
 	}
 	return &ops{
 		refs: b.refs, sources: sources,
-		exec: exec.Config{Executor: runner, Refs: b.refs, Sessions: sessions, Slots: slots, Logs: opt.Logs, SecretDir: secrets},
+		exec: exec.Config{Executor: runner, Refs: b.refs, Sessions: sessions, Slots: slots, Logs: opt.Logs, SecretDir: secrets,
+			Tracing: tracing(opt)},
 	}, nil
-}
-
-func (b *Builder) openHistory(opt Options) (*history.Store, error) {
-	cfg := history.Config{Root: filepath.Join(b.host.Root, "history")}
-	if h := opt.Config.History; h != nil {
-		cfg.MaxAge, cfg.MaxEntries = h.MaxAge.Duration, int(h.MaxEntries)
-	}
-	s, err := history.Open(cfg)
-	if err != nil {
-		return nil, err
-	}
-	b.later(func(context.Context) error { return s.Close() })
-	return s, nil
 }
 
 func newFrontends(cfg *config.Config) map[string]frontend.Frontend {

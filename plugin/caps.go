@@ -8,10 +8,7 @@ var disabledCaps = func() map[string]string {
 	for reason, ids := range map[string][]string{
 		"signatures of git commits are not verified": {"source.git.signatureverify"},
 		"git bundles are not supported":              {"source.git.bundle", "source.git.checkoutbundle"},
-		"signatures of URLs are not verified":        {"source.http.signatureverify"},
-		"blob sources are not supported":             {"source.imageblob"},
 		"metadata-only transfers are not supported":  {"source.local.metadatatransfer"},
-		"devices are not supported":                  {"exec.meta.cdi", "exec.meta.security.devices.v1"},
 		"proxied networks are not supported":         {"exec.meta.network.proxy"},
 		"remote caches are not supported":            {"cache.gha", "cache.s3", "cache.azblob"},
 		"attestations are not supported":             {"exporter.image.attestations"},
