@@ -10,7 +10,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
-	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kilnbuild/kiln/solver"
 	"github.com/kilnbuild/kiln/solver/progress"
@@ -90,9 +89,7 @@ func (s *Source) Bytes(ctx context.Context, env solver.Env, l Locator) (rc io.Re
 	if err != nil {
 		return nil, 0, err
 	}
-	// Nobody has said how long it is: it ends where the server ends it.
-	rc, err = repo.Fetch(ctx, ocispecs.Descriptor{MediaType: "application/octet-stream", Digest: l.digest, Size: -1})
-	return rc, -1, err
+	return repo.Blob(ctx, l.digest)
 }
 
 // Copy writes the blob of a locator, and fails if it is not what its digest
