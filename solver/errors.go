@@ -93,3 +93,23 @@ func (e *FrontendError) Error() string { return e.Err.Error() }
 
 // Unwrap returns the underlying error.
 func (e *FrontendError) Unwrap() error { return e.Err }
+
+// InspectError says how a failed step can be looked into.
+type InspectError struct {
+	// Op is the step's op in its wire form; nil if unknown.
+	Op []byte
+	// Description is what the client said about the step.
+	Description map[string]string
+	// Inputs and Mounts are the ids under which the file systems of a Failure
+	// can be mounted; empty ids are the empty file system.
+	Inputs, Mounts []string
+	// Action and Content are as in Failure.
+	Action, Content int
+	Err             error
+}
+
+// Error returns the underlying text.
+func (e *InspectError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the underlying error.
+func (e *InspectError) Unwrap() error { return e.Err }

@@ -38,12 +38,14 @@ type OpFactory func(ctx context.Context, v *llb.Vertex) (solver.Op, error)
 
 // Config is what a Builder is made of.
 type Config struct {
-	Graph     *graph.Solver
-	Sessions  *session.Manager
-	Sources   *source.Registry
-	NewOp     OpFactory
-	Frontends map[string]frontend.Frontend
-	Exporters map[string]export.Exporter
+	Graph    *graph.Solver
+	Sessions *session.Manager
+	Sources  *source.Registry
+	NewOp    OpFactory
+	// NewContainer makes containers that frontends ask for.
+	NewContainer ContainerFactory
+	Frontends    map[string]frontend.Frontend
+	Exporters    map[string]export.Exporter
 	// Worker describes the builder; the first platform is the native one.
 	Worker frontend.WorkerInfo
 	// Platforms returns what the worker can run at the moment, the native one
@@ -58,7 +60,10 @@ type Config struct {
 	// DisabledCaps are LLB capabilities that graphs must not ask for, with the
 	// reason shown to users.
 	DisabledCaps map[string]string
-	Now          func() time.Time
+	// Span marks a part of a build, named in words, as graph.Config.Span does;
+	// nil marks nothing.
+	Span func(ctx context.Context, name string) (_ context.Context, end func(error))
+	Now  func() time.Time
 }
 
 // Observer is told when builds start and end. Internal builds are not told.
@@ -90,6 +95,9 @@ type keptStream struct {
 func New(cfg Config) *Builder {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Span == nil {
+		cfg.Span = func(ctx context.Context, _ string) (context.Context, func(error)) { return ctx, func(error) {} }
 	}
 	return &Builder{cfg: cfg, jobs: map[string]*job{}, changed: make(chan struct{})}
 }

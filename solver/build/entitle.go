@@ -44,14 +44,8 @@ func (j *job) admit(op *pb.Op) error {
 	if exec == nil {
 		return nil
 	}
-	var missing string
-	switch {
-	case exec.GetNetwork() == pb.NetMode_HOST && !j.entitlements[EntitlementNetworkHost]:
-		missing = EntitlementNetworkHost
-	case exec.GetSecurity() == pb.SecurityMode_INSECURE && !j.entitlements[EntitlementSecurityInsecure]:
-		missing = EntitlementSecurityInsecure
-	default:
-		return j.admitDevices(exec)
+	if err := j.admitProcess(exec.GetNetwork(), exec.GetSecurity()); err != nil {
+		return err
 	}
-	return fmt.Errorf("%s is not allowed: %w", missing, errdefs.ErrPermissionDenied)
+	return j.admitDevices(exec)
 }

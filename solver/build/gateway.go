@@ -3,23 +3,37 @@ package build
 import (
 	"context"
 
+	"github.com/containerd/log"
+
 	"github.com/kilnbuild/kiln/solver/frontend"
 	"github.com/kilnbuild/kiln/solver/frontend/gateway"
 	pbgateway "github.com/kilnbuild/kiln/solver/pb/gateway"
+	pb "github.com/kilnbuild/kiln/solver/pb/llb"
 	"github.com/kilnbuild/kiln/solver/rpcerr"
 )
 
 // serveGateway lets the client drive the build until it returns.
 func (j *job) serveGateway(ctx context.Context, br *bridge) (*frontend.Result, error) {
-	s := gateway.NewSession(gateway.Config{
-		Bridge: br, Inputs: j.request.Inputs,
-		Error: func(req *pbgateway.ReturnRequest) error { return rpcerr.FromStatus(req.GetError()) },
-	})
+	s := j.newSession(ctx, br, j.request.Inputs)
+	defer func() {
+		if err := s.Close(context.WithoutCancel(ctx)); err != nil {
+			log.G(ctx).WithError(err).Warn("close the frontend's containers")
+		}
+	}()
 	j.mu.Lock()
 	j.gateway = s
 	j.mu.Unlock()
 	j.builder.announce()
 	return s.Wait(ctx)
+}
+
+// newSession opens the conversation with a frontend outside the daemon.
+func (j *job) newSession(ctx context.Context, br *bridge, inputs map[string]*pb.Definition) *gateway.Session {
+	j.inspect(ctx)
+	return gateway.NewSession(gateway.Config{
+		Bridge: br, Inputs: inputs, Containers: br,
+		Error: func(req *pbgateway.ReturnRequest) error { return rpcerr.FromStatus(req.GetError()) },
+	})
 }
 
 // announce wakes those who wait for something about a job.

@@ -40,6 +40,10 @@ type job struct {
 	mu      sync.Mutex
 	count   *counter
 	gateway *gateway.Session
+	// inspected says that a frontend may look into failed steps, failures what
+	// those left.
+	inspected bool
+	failures  failures
 }
 
 // open starts a build: from here on its events can be read.
@@ -78,6 +82,7 @@ func (b *Builder) open(req *Request) (*job, error) {
 // close ends the build's interest in everything.
 func (j *job) close(ctx context.Context) {
 	j.graph.Close(context.WithoutCancel(ctx))
+	j.dropFailures(context.WithoutCancel(ctx))
 	j.stream.Close()
 	j.builder.remove(j)
 }

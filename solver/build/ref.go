@@ -7,6 +7,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/kilnbuild/kiln/solver"
+	"github.com/kilnbuild/kiln/solver/frontend"
 	"github.com/kilnbuild/kiln/solver/pb/fsutil"
 	pb "github.com/kilnbuild/kiln/solver/pb/llb"
 	"github.com/kilnbuild/kiln/solver/ref"
@@ -37,13 +38,28 @@ func (r *lazyRef) Evaluate(ctx context.Context) error {
 func (r *lazyRef) hold(ctx context.Context) (*ref.Ref, error) {
 	built, err := r.job.graph.Build(ctx, r.graph.edge)
 	if err != nil {
-		return nil, sourced(r.graph.llb, err)
+		return nil, r.job.inspectable(r.graph.llb, sourced(r.graph.llb, err))
 	}
 	return ref.From(built.Result)
 }
 
+// ReadFile reads a file of the result.
+func (r *lazyRef) ReadFile(ctx context.Context, path string, offset, length int64) ([]byte, error) {
+	return readFile(ctx, r, path, offset, length)
+}
+
+// ReadDir lists a directory of the result.
+func (r *lazyRef) ReadDir(ctx context.Context, path, pattern string) ([]*fsutil.Stat, error) {
+	return readDir(ctx, r, path, pattern)
+}
+
+// StatFile describes a file of the result.
+func (r *lazyRef) StatFile(ctx context.Context, path string) (*fsutil.Stat, error) {
+	return statFile(ctx, r, path)
+}
+
 // look calls fn with the solved ref, which is nil for an empty file system.
-func (r *lazyRef) look(ctx context.Context, fn func(*ref.Ref) error) error {
+func look(ctx context.Context, r holder, fn func(*ref.Ref) error) error {
 	held, err := r.hold(ctx)
 	if err != nil {
 		return err
@@ -54,49 +70,46 @@ func (r *lazyRef) look(ctx context.Context, fn func(*ref.Ref) error) error {
 	return fn(held)
 }
 
-// ReadFile reads a file of the result.
-func (r *lazyRef) ReadFile(ctx context.Context, path string, offset, length int64) ([]byte, error) {
-	var data []byte
-	err := r.look(ctx, func(held *ref.Ref) error {
-		var err error
+func readFile(ctx context.Context, r holder, path string, offset, length int64) (data []byte, err error) {
+	err = look(ctx, r, func(held *ref.Ref) error {
 		data, err = held.ReadFile(ctx, path, offset, length)
 		return err
 	})
 	return data, err
 }
 
-// ReadDir lists a directory of the result.
-func (r *lazyRef) ReadDir(ctx context.Context, path, pattern string) ([]*fsutil.Stat, error) {
-	var entries []*fsutil.Stat
-	err := r.look(ctx, func(held *ref.Ref) error {
-		var err error
+func readDir(ctx context.Context, r holder, path, pattern string) (entries []*fsutil.Stat, err error) {
+	err = look(ctx, r, func(held *ref.Ref) error {
 		entries, err = held.ReadDir(ctx, path, pattern)
 		return err
 	})
 	return entries, err
 }
 
-// StatFile describes a file of the result.
-func (r *lazyRef) StatFile(ctx context.Context, path string) (*fsutil.Stat, error) {
-	var st *fsutil.Stat
-	err := r.look(ctx, func(held *ref.Ref) error {
-		var err error
+func statFile(ctx context.Context, r holder, path string) (st *fsutil.Stat, err error) {
+	err = look(ctx, r, func(held *ref.Ref) error {
 		st, err = held.Stat(ctx, path)
 		return err
 	})
 	return st, err
 }
 
-// toLazy returns the ref behind one returned by a bridge; nil stays nil.
-func toLazy(r any) (*lazyRef, error) {
+// holder is a frontend.Ref of this builder.
+type holder interface {
+	hold(ctx context.Context) (*ref.Ref, error)
+}
+
+// hold solves a ref that a frontend gave back; the caller releases it. Nil, the
+// empty file system, stays nil.
+func hold(ctx context.Context, r frontend.Ref) (*ref.Ref, error) {
 	if r == nil {
 		return nil, nil
 	}
-	lazy, ok := r.(*lazyRef)
+	h, ok := r.(holder)
 	if !ok {
 		return nil, fmt.Errorf("result %T was not made by this builder: %w", r, errdefs.ErrInvalidArgument)
 	}
-	return lazy, nil
+	return h.hold(ctx)
 }
 
 var _ solver.Result = (*ref.Ref)(nil)

@@ -148,21 +148,14 @@ func (j *job) source(ctx context.Context, res *frontend.Result) (*export.Source,
 			_ = h.Release(ctx)
 		}
 	}
-	hold := func(r frontend.Ref) (*ref.Ref, error) {
-		if r == nil {
-			return nil, nil
-		}
-		lazy, err := toLazy(r)
-		if err != nil {
-			return nil, err
-		}
-		h, err := lazy.hold(ctx)
+	take := func(r frontend.Ref) (*ref.Ref, error) {
+		h, err := hold(ctx, r)
 		if h != nil {
 			held = append(held, h)
 		}
 		return h, err
 	}
-	err := j.fillSource(src, res, hold)
+	err := j.fillSource(src, res, take)
 	if err != nil {
 		release(context.WithoutCancel(ctx))
 		return nil, nil, err
@@ -293,6 +286,7 @@ func (j *job) export(ctx context.Context, outputs []export.Instance, src *export
 func (j *job) exportOne(ctx context.Context, i int, out export.Instance, src *export.Source) (*export.Response, error) {
 	var resp *export.Response
 	dgst := digest.FromString(j.request.SessionID + "-export-" + strconv.Itoa(i))
+	ctx, end := j.builder.cfg.Span(ctx, out.Name())
 	err := j.inline(dgst, out.Name(), func(env solver.Env) error {
 		var err error
 		resp, err = out.Export(ctx, src, export.Target{Env: env, ID: i})
@@ -301,5 +295,6 @@ func (j *job) exportOne(ctx context.Context, i int, out export.Instance, src *ex
 		}
 		return resp.Finalize(ctx)
 	})
+	end(err)
 	return resp, err
 }

@@ -95,3 +95,37 @@ func (f *forwarder) Inputs(ctx context.Context, req *gateway.InputsRequest) (*ga
 func (f *forwarder) Warn(ctx context.Context, req *gateway.WarnRequest) (*gateway.WarnResponse, error) {
 	return forward(ctx, f, req, (*session.Session).Warn)
 }
+
+// NewContainer forwards.
+func (f *forwarder) NewContainer(ctx context.Context, req *gateway.NewContainerRequest) (*gateway.NewContainerResponse, error) {
+	return forward(ctx, f, req, (*session.Session).NewContainer)
+}
+
+// ReleaseContainer forwards.
+func (f *forwarder) ReleaseContainer(ctx context.Context, req *gateway.ReleaseContainerRequest) (*gateway.ReleaseContainerResponse, error) {
+	return forward(ctx, f, req, (*session.Session).ReleaseContainer)
+}
+
+// ReadFileContainer forwards.
+func (f *forwarder) ReadFileContainer(ctx context.Context, req *gateway.ReadFileRequest) (*gateway.ReadFileResponse, error) {
+	return forward(ctx, f, req, (*session.Session).ReadFileContainer)
+}
+
+// ReadDirContainer forwards.
+func (f *forwarder) ReadDirContainer(ctx context.Context, req *gateway.ReadDirRequest) (*gateway.ReadDirResponse, error) {
+	return forward(ctx, f, req, (*session.Session).ReadDirContainer)
+}
+
+// StatFileContainer forwards.
+func (f *forwarder) StatFileContainer(ctx context.Context, req *gateway.StatFileRequest) (*gateway.StatFileResponse, error) {
+	return forward(ctx, f, req, (*session.Session).StatFileContainer)
+}
+
+// ExecProcess forwards.
+func (f *forwarder) ExecProcess(stream gateway.LLBBridge_ExecProcessServer) error {
+	s, err := f.of(stream.Context())
+	if err != nil {
+		return err
+	}
+	return s.ExecProcess(stream)
+}

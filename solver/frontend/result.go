@@ -53,4 +53,14 @@ type Attestation struct {
 	Path     string
 	// PredicateType of an in-toto statement.
 	PredicateType string
+	// Subjects are what an in-toto statement speaks of.
+	Subjects []Subject
+}
+
+// Subject is what an in-toto statement speaks of.
+type Subject struct {
+	// Kind is 0 for the result itself, 1 for what Digests say.
+	Kind    int
+	Name    string
+	Digests []string
 }

@@ -177,6 +177,9 @@ func (n *node) content(ctx context.Context, i int, fn solver.ContentFunc, in *he
 		err = fmt.Errorf("input %d has no content digest", i)
 	}
 	if err != nil {
+		if ctx.Err() == nil {
+			n.keepFailure(&solver.Failure{Inputs: []solver.Result{in.result}, Action: -1, Content: i})
+		}
 		return "", vertexError(n.vertex, fmt.Errorf("failed to compute cache key: %w", err))
 	}
 	n.mu.Lock()

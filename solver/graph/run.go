@@ -166,6 +166,7 @@ func (r *run) perform(ctx context.Context) (*outcome, error) {
 	}
 	env := &runEnv{run: r, asking: originOf(ctx).job}
 	var results []solver.Result
+	ctx, end := r.solver.span(ctx, r.node.vertex.Name)
 	err = insist(ctx, env.asking, r.jobs, func() error {
 		var err error
 		results, err = call(r.solver, func() ([]solver.Result, error) { return r.node.vertex.Op.Run(ctx, env, inputs) })
@@ -176,6 +177,7 @@ func (r *run) perform(ctx context.Context) (*outcome, error) {
 		}
 		return err
 	})
+	end(err)
 	if err != nil {
 		if ctx.Err() == nil {
 			r.solver.mu.Lock()

@@ -24,6 +24,10 @@ type Config struct {
 	// not be read or written, a result that could not be released, the stack
 	// of an op that panicked. It may be nil and must not block.
 	Fault func(error)
+	// Span is called before an op runs, with the context and the vertex's
+	// name; the op gets the context it returns, and end the outcome. It may be
+	// nil.
+	Span func(ctx context.Context, name string) (_ context.Context, end func(error))
 }
 
 // Solver runs the jobs of one daemon and lets them share work.
@@ -32,6 +36,7 @@ type Solver struct {
 	now   func() time.Time
 	ahead bool
 	fault func(error)
+	span  func(context.Context, string) (context.Context, func(error))
 
 	// flights has the goroutines of all computations.
 	flights crew
@@ -52,8 +57,12 @@ func New(cfg Config) *Solver {
 	if cfg.Fault == nil {
 		cfg.Fault = func(error) {}
 	}
+	if cfg.Span == nil {
+		cfg.Span = func(ctx context.Context, _ string) (context.Context, func(error)) { return ctx, func(error) {} }
+	}
 	return &Solver{
 		cache: cfg.Cache,
+		span:  cfg.Span,
 		now:   cfg.Now,
 		ahead: cfg.Ahead,
 		fault: cfg.Fault,

@@ -26,6 +26,13 @@ const (
 	MaxDir = 100_000
 )
 
+// Files reads in the directory that holds a file system. It never leads out of
+// it, whatever the paths and links in it say.
+type Files struct{ dir string }
+
+// FilesIn returns the files of a directory, as Ref.Dir and Active.Dir give it.
+func FilesIn(dir string) Files { return Files{dir} }
+
 // reader reads in a file system whose paths and links come from strangers.
 // Every path is opened by the kernel as if the root were "/" (openat2,
 // RESOLVE_IN_ROOT), so neither ".." nor links lead out, and no link of /proc is
@@ -35,13 +42,18 @@ type reader struct {
 }
 
 // reading runs fn on the ref's files.
-func (r *Ref) reading(ctx context.Context, fn func(*reader) error) (err error) {
+func (r *Ref) reading(ctx context.Context, fn func(Files) error) (err error) {
 	dir, release, err := r.Dir(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	root, err := os.Open(dir)
+	return fn(Files{dir})
+}
+
+// open runs fn on the open root.
+func (f Files) open(fn func(*reader) error) error {
+	root, err := os.Open(f.dir)
 	if err != nil {
 		return err
 	}
@@ -77,7 +89,16 @@ func (r *Ref) Stat(ctx context.Context, p string) (st *fsutil.Stat, err error) {
 	if r == nil {
 		return nil, notInScratch(p)
 	}
-	err = r.reading(ctx, func(rd *reader) error {
+	err = r.reading(ctx, func(f Files) error {
+		st, err = f.Stat(p)
+		return err
+	})
+	return st, err
+}
+
+// Stat is Ref.Stat.
+func (f Files) Stat(p string) (st *fsutil.Stat, err error) {
+	err = f.open(func(rd *reader) error {
 		f, err := rd.open(p, unix.O_PATH|unix.O_NOFOLLOW)
 		if err != nil {
 			return err
@@ -95,10 +116,19 @@ func (r *Ref) ReadFile(ctx context.Context, p string, offset, length int64) (dat
 	if r == nil {
 		return nil, notInScratch(p)
 	}
+	err = r.reading(ctx, func(f Files) error {
+		data, err = f.ReadFile(p, offset, length)
+		return err
+	})
+	return data, err
+}
+
+// ReadFile is Ref.ReadFile.
+func (f Files) ReadFile(p string, offset, length int64) (data []byte, err error) {
 	if offset < 0 || length < 0 {
 		return nil, fmt.Errorf("read %s: negative range: %w", p, errdefs.ErrInvalidArgument)
 	}
-	err = r.reading(ctx, func(rd *reader) error {
+	err = f.open(func(rd *reader) error {
 		// A pipe without a writer would block without O_NONBLOCK.
 		f, err := rd.open(p, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
 		if err != nil {
@@ -139,11 +169,20 @@ func (r *Ref) ReadDir(ctx context.Context, p, pattern string) (list []*fsutil.St
 		}
 		return nil, notInScratch(p)
 	}
+	err = r.reading(ctx, func(f Files) error {
+		list, err = f.ReadDir(p, pattern)
+		return err
+	})
+	return list, err
+}
+
+// ReadDir is Ref.ReadDir.
+func (f Files) ReadDir(p, pattern string) (list []*fsutil.Stat, err error) {
 	match, err := nameMatcher(pattern)
 	if err != nil {
 		return nil, err
 	}
-	err = r.reading(ctx, func(rd *reader) error {
+	err = f.open(func(rd *reader) error {
 		dir, err := rd.open(p, unix.O_RDONLY|unix.O_DIRECTORY)
 		if err != nil {
 			return err

@@ -30,6 +30,7 @@ const (
 	nameFrontend   = "errdefs.Frontend"
 	nameExit       = "gatewayapi.ExitMessage"
 	nameDeny       = "policysession.DecisionResponse"
+	nameSolve      = "errdefs.Solve"
 )
 
 // exitMessage is the JSON of an exit code.
@@ -54,6 +55,8 @@ func detailOf(err error) (string, any) {
 		return nameFrontend, &errdefs.Frontend{Name: e.Name, Source: e.Source}
 	case *DenyError:
 		return nameDeny, denyDetail(e)
+	case *solver.InspectError:
+		return nameSolve, solveDetail{e}
 	}
 	return "", nil
 }
@@ -145,7 +148,8 @@ var wrappers = map[string]func(data []byte, err error) error{
 		}
 		return &solver.CapError{Name: c.GetName(), Err: err}
 	},
-	nameDeny: wrapDeny,
+	nameDeny:  wrapDeny,
+	nameSolve: wrapSolve,
 	nameFrontend: func(data []byte, err error) error {
 		var f errdefs.Frontend
 		if json.Unmarshal(data, &f) != nil {

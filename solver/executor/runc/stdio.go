@@ -24,7 +24,9 @@ type stdio struct {
 
 	mu       sync.Mutex
 	terminal console.Console
-	closed   bool
+	// size was asked for before there was a terminal.
+	size   *executor.WindowSize
+	closed bool
 }
 
 func newStdio(p *executor.Process) (*stdio, error) {
@@ -89,6 +91,9 @@ func (s *stdio) serveTerminal() {
 	}
 	s.mu.Lock()
 	s.terminal = t
+	if s.size != nil {
+		setSize(t, *s.size)
+	}
 	s.mu.Unlock()
 	if s.process.Stdin != nil {
 		go func() { _, _ = io.Copy(t, s.process.Stdin) }()
@@ -101,9 +106,15 @@ func (s *stdio) serveTerminal() {
 func (s *stdio) resize(size executor.WindowSize) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.terminal != nil {
-		_ = s.terminal.Resize(console.WinSize{Height: uint16(size.Rows), Width: uint16(size.Cols)})
+	if s.terminal == nil {
+		s.size = &size
+		return
 	}
+	setSize(s.terminal, size)
+}
+
+func setSize(t console.Console, size executor.WindowSize) {
+	_ = t.Resize(console.WinSize{Height: uint16(size.Rows), Width: uint16(size.Cols)})
 }
 
 // console is the socket that the runtime sends the terminal to; nil for pipes.

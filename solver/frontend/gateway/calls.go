@@ -33,7 +33,7 @@ func (s *Session) Solve(ctx context.Context, req *gateway.SolveRequest) (*gatewa
 	}
 	res, err := s.bridge.Solve(ctx, sr)
 	if err != nil {
-		return nil, err
+		return nil, s.outward(err)
 	}
 	if !req.GetAllowResultReturn() {
 		if res.Refs != nil {
@@ -52,7 +52,7 @@ func (s *Session) Solve(ctx context.Context, req *gateway.SolveRequest) (*gatewa
 // Return is the frontend's last word.
 func (s *Session) Return(ctx context.Context, req *gateway.ReturnRequest) (*gateway.ReturnResponse, error) {
 	if req.GetError() != nil {
-		return &gateway.ReturnResponse{}, s.finish(nil, s.fromStatus(req))
+		return &gateway.ReturnResponse{}, s.finish(nil, s.inward(s.fromStatus(req)))
 	}
 	res, err := s.fromResult(req.GetResult())
 	if err != nil {
@@ -70,7 +70,7 @@ func (s *Session) Evaluate(ctx context.Context, req *gateway.EvaluateRequest) (*
 	if r != nil {
 		err = r.Evaluate(ctx)
 	}
-	return &gateway.EvaluateResponse{}, err
+	return &gateway.EvaluateResponse{}, s.outward(err)
 }
 
 // ReadFile reads a file, or a range of it.
@@ -79,18 +79,31 @@ func (s *Session) ReadFile(ctx context.Context, req *gateway.ReadFileRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	offset, length := req.GetRange().GetOffset(), req.GetRange().GetLength()
-	if offset < 0 || length < 0 {
-		return nil, fmt.Errorf("range %d+%d of %q is negative: %w", offset, length, req.GetFilePath(), errdefs.ErrInvalidArgument)
-	}
-	data, err := r.ReadFile(ctx, req.GetFilePath(), offset, length)
+	offset, length, err := rangeOf(req)
 	if err != nil {
 		return nil, err
 	}
+	data, err := r.ReadFile(ctx, req.GetFilePath(), offset, length)
+	if err != nil {
+		return nil, s.outward(err)
+	}
+	return fileResponse(req, data)
+}
+
+func fileResponse(req *gateway.ReadFileRequest, data []byte) (*gateway.ReadFileResponse, error) {
 	if len(data) > maxRead {
 		return nil, fmt.Errorf("%q is larger than %d bytes, read it in ranges: %w", req.GetFilePath(), maxRead, errdefs.ErrResourceExhausted)
 	}
 	return &gateway.ReadFileResponse{Data: data}, nil
+}
+
+// rangeOf checks and returns what part of a file is wanted.
+func rangeOf(req *gateway.ReadFileRequest) (offset, length int64, err error) {
+	offset, length = req.GetRange().GetOffset(), req.GetRange().GetLength()
+	if offset < 0 || length < 0 {
+		err = fmt.Errorf("range %d+%d of %q is negative: %w", offset, length, req.GetFilePath(), errdefs.ErrInvalidArgument)
+	}
+	return offset, length, err
 }
 
 // ReadDir lists a directory.
@@ -101,7 +114,7 @@ func (s *Session) ReadDir(ctx context.Context, req *gateway.ReadDirRequest) (*ga
 	}
 	entries, err := r.ReadDir(ctx, req.GetDirPath(), req.GetIncludePattern())
 	if err != nil {
-		return nil, err
+		return nil, s.outward(err)
 	}
 	return &gateway.ReadDirResponse{Entries: entries}, nil
 }
@@ -114,7 +127,7 @@ func (s *Session) StatFile(ctx context.Context, req *gateway.StatFileRequest) (*
 	}
 	st, err := r.StatFile(ctx, req.GetPath())
 	if err != nil {
-		return nil, err
+		return nil, s.outward(err)
 	}
 	return &gateway.StatFileResponse{Stat: st}, nil
 }

@@ -16,6 +16,11 @@ var capabilities = []string{
 	"frontend.caps",
 	"frontend.inputs",
 	"gateway.evaluate",
+	"gateway.exec",
+	"gateway.exec.extrahosts",
+	"gateway.exec.filesystem",
+	"gateway.exec.secretenv",
+	"gateway.exec.signals",
 	"gateway.solve.evaluate",
 	"gateway.solve.metadata",
 	"gateway.warnings",
@@ -32,6 +37,8 @@ var capabilities = []string{
 	"solve.base",
 	"solve.inlinereturn",
 	"source.metaresolver",
+	"source.metaresolver.http.checksumrequest",
+	"source.metaresolver.image.attestations",
 	"statfile",
 }
 

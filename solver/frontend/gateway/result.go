@@ -49,10 +49,16 @@ func (s *Session) toResult(ctx context.Context, res *frontend.Result, array bool
 			if err != nil {
 				return nil, err
 			}
-			as.Attestation = append(as.Attestation, &gateway.Attestation{
+			out := &gateway.Attestation{
 				Kind: gateway.AttestationKind(a.Kind), Metadata: a.Metadata, Ref: r, Path: a.Path,
 				InTotoPredicateType: a.PredicateType,
-			})
+			}
+			for _, s := range a.Subjects {
+				out.InTotoSubjects = append(out.InTotoSubjects, &gateway.InTotoSubject{
+					Kind: gateway.InTotoSubjectKind(s.Kind), Name: s.Name, Digest: s.Digests,
+				})
+			}
+			as.Attestation = append(as.Attestation, out)
 		}
 		if out.Attestations == nil {
 			out.Attestations = map[string]*gateway.Attestations{}
@@ -122,10 +128,16 @@ func (s *Session) attestations(in *gateway.Result, out *frontend.Result) error {
 			if out.Attestations == nil {
 				out.Attestations = map[string][]frontend.Attestation{}
 			}
-			out.Attestations[k] = append(out.Attestations[k], frontend.Attestation{
+			st := frontend.Attestation{
 				Kind: int(a.GetKind()), Metadata: a.GetMetadata(), Ref: ref, Path: a.GetPath(),
 				PredicateType: a.GetInTotoPredicateType(),
-			})
+			}
+			for _, sub := range a.GetInTotoSubjects() {
+				st.Subjects = append(st.Subjects, frontend.Subject{
+					Kind: int(sub.GetKind()), Name: sub.GetName(), Digests: sub.GetDigest(),
+				})
+			}
+			out.Attestations[k] = append(out.Attestations[k], st)
 		}
 	}
 	return nil

@@ -26,6 +26,8 @@ type Session struct {
 	// errorDetail translates errors for Return; see Config.
 	fromStatus func(*gateway.ReturnRequest) error
 
+	maker Containers
+
 	mu     sync.Mutex
 	refs   map[string]frontend.Ref
 	ids    map[frontend.Ref]string
@@ -33,6 +35,8 @@ type Session struct {
 	result *frontend.Result
 	err    error
 	ended  bool
+	// containers by the frontend's ids; nil after Close.
+	containers map[string]*container
 }
 
 // Config is what a Session needs.
@@ -42,12 +46,14 @@ type Config struct {
 	Inputs map[string]*pb.Definition
 	// Error translates the error of a Return, which is set.
 	Error func(*gateway.ReturnRequest) error
+	// Containers makes containers; required.
+	Containers Containers
 }
 
 // NewSession returns a conversation without refs.
 func NewSession(cfg Config) *Session {
 	return &Session{
-		bridge: cfg.Bridge, inputs: cfg.Inputs, fromStatus: cfg.Error,
+		bridge: cfg.Bridge, inputs: cfg.Inputs, fromStatus: cfg.Error, maker: cfg.Containers, containers: map[string]*container{},
 		refs: map[string]frontend.Ref{}, ids: map[frontend.Ref]string{}, done: make(chan struct{}),
 	}
 }

@@ -69,6 +69,7 @@ func (s *setup) cache(ctx context.Context, m *pb.Mount) error {
 		}
 		s.caches[name] = a
 	}
+	s.actives[m] = a
 	if base == nil || m.GetDest() == rootDest {
 		return s.show(ctx, m, a)
 	}

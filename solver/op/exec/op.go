@@ -43,6 +43,8 @@ type Config struct {
 	// SecretDir is a directory in memory, for secret files while they are
 	// mounted.
 	SecretDir string
+	// Tracing lets steps take part in traces; nil for not at all.
+	Tracing *Tracing
 }
 
 // Op is an exec op.
@@ -143,6 +145,7 @@ func (o *Op) process(ctx context.Context, env solver.Env, s *setup) error {
 	for _, code := range meta.GetValidExitCodes() {
 		c.Process.ValidExitCodes = append(c.Process.ValidExitCodes, int(code))
 	}
+	o.cfg.Tracing.trace(ctx, &c)
 	err = o.cfg.Executor.Run(ctx, strings.ToLower(rand.Text()), c, nil)
 	if err == nil {
 		return nil

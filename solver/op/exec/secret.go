@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/errdefs"
 
+	"github.com/kilnbuild/kiln/solver"
 	"github.com/kilnbuild/kiln/solver/executor"
 	pb "github.com/kilnbuild/kiln/solver/pb/llb"
 )
@@ -47,4 +48,18 @@ func (s *setup) secret(ctx context.Context, m *pb.Mount) error {
 		Dest: s.dest(m), Source: staticMount{mount.Mount{Type: "bind", Source: name, Options: options}}, Readonly: true,
 	})
 	return nil
+}
+
+// secretEnv asks for secrets that become variables. A missing optional one is
+// an empty variable.
+func (o *Op) secretEnv(ctx context.Context, env solver.Env, list []*pb.SecretEnv) ([]string, error) {
+	var out []string
+	for _, s := range list {
+		value, err := o.cfg.Sessions.Secret(ctx, env.Sessions(), s.GetID())
+		if err != nil && (!s.GetOptional() || !errors.Is(err, errdefs.ErrNotFound)) {
+			return nil, err
+		}
+		out = append(out, s.GetName()+"="+string(value))
+	}
+	return out, nil
 }

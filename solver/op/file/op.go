@@ -161,7 +161,7 @@ func (o *Op) countUses() {
 }
 
 // Run performs the actions and commits what they wrote.
-func (o *Op) Run(ctx context.Context, _ solver.Env, inputs []solver.Result) ([]solver.Result, error) {
+func (o *Op) Run(ctx context.Context, env solver.Env, inputs []solver.Result) ([]solver.Result, error) {
 	if o.cfg.Slots != nil {
 		if err := o.cfg.Slots.Acquire(ctx, 1); err != nil {
 			return nil, context.Cause(ctx)
@@ -178,12 +178,12 @@ func (o *Op) Run(ctx context.Context, _ solver.Env, inputs []solver.Result) ([]s
 	// What the first attempt wrote is thrown away if it did not work out; that
 	// is rare and costs no more than the links made so far.
 	if o.worthLinking() {
-		out, err := o.attempt(ctx, refs, true)
+		out, err := o.attempt(ctx, env, refs, true)
 		if !errors.Is(err, errNotSimple) {
 			return out, err
 		}
 	}
-	return o.attempt(ctx, refs, false)
+	return o.attempt(ctx, env, refs, false)
 }
 
 // worthLinking reports whether the op copies files that may stay as they are.

@@ -37,7 +37,7 @@ type segment struct {
 }
 
 // attempt runs the actions that lead to an output, in order.
-func (o *Op) attempt(ctx context.Context, inputs []*ref.Ref, layered bool) (out []solver.Result, err error) {
+func (o *Op) attempt(ctx context.Context, env solver.Env, inputs []*ref.Ref, layered bool) (out []solver.Result, err error) {
 	r := &run{op: o, inputs: inputs, layered: layered, results: make([]result, len(o.op.GetActions()))}
 	defer func() { err = errors.Join(err, r.close(context.WithoutCancel(ctx))) }()
 	// An action refers to earlier ones only, so their order is one in which
@@ -47,6 +47,9 @@ func (o *Op) attempt(ctx context.Context, inputs []*ref.Ref, layered bool) (out 
 			continue // leads to no output: it must not even fail
 		}
 		if err := r.action(ctx, i, a); err != nil {
+			if !errors.Is(err, errNotSimple) {
+				solver.KeepFailure(ctx, env, func(ctx context.Context) *solver.Failure { return r.remains(ctx, i) })
+			}
 			return nil, err
 		}
 	}
