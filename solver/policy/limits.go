@@ -12,6 +12,9 @@ const (
 	maxUpdates     = 64
 	// maxPattern bounds identifiers, patterns and templates of rules, in bytes.
 	maxPattern = 4 << 10
+	// maxCost bounds what all patterns sent together cost, about in characters;
+	// each takes some tens of bytes of memory.
+	maxCost = 1 << 20
 	// maxAttr bounds an attribute that a rule sets, in bytes; some hold keys
 	// of many people.
 	maxAttr = 1 << 20

@@ -1,8 +1,8 @@
 package policy
 
 import (
+	"fmt"
 	"regexp"
-	"strings"
 
 	spb "github.com/kilnbuild/kiln/solver/pb/sourcepolicy"
 )
@@ -26,8 +26,8 @@ type constraint struct {
 	pattern    *regexp.Regexp
 }
 
-// compileSelector reads a selector. Errors are errdefs InvalidArgument.
-func compileSelector(in *spb.Selector) (*selector, error) {
+// selector reads a selector. Errors are errdefs InvalidArgument.
+func (b *budget) selector(in *spb.Selector) (*selector, error) {
 	if in == nil {
 		return nil, invalidf("invalid nil selector in policy")
 	}
@@ -39,42 +39,21 @@ func compileSelector(in *spb.Selector) (*selector, error) {
 	switch in.GetMatchType() {
 	case spb.MatchType_EXACT:
 	case spb.MatchType_REGEX:
-		if out.pattern, err = regexp.Compile(out.literal); err != nil {
-			return nil, invalidf("invalid regex %q: %v", out.literal, err)
-		}
+		out.pattern, err = b.regex(out.literal)
 	case spb.MatchType_WILDCARD:
 		out.whole = true
-		if out.pattern, err = compileWildcard(out.literal); err != nil {
-			return nil, err
-		}
+		out.pattern, err = b.wildcard(out.literal)
 	default:
 		return nil, invalidf("unknown match type: %s", in.GetMatchType())
 	}
-	out.constraints, err = compileConstraints(in.GetConstraints())
+	if err != nil {
+		return nil, err
+	}
+	out.constraints, err = b.constraints(in.GetConstraints())
 	return out, err
 }
 
-// compileWildcard makes every star a group, numbered from 1; nil if there is
-// none. Two stars in a row would be two groups of which one is always empty.
-func compileWildcard(text string) (*regexp.Regexp, error) {
-	if !strings.Contains(text, "*") {
-		return nil, nil
-	}
-	if strings.Contains(text, "**") {
-		return nil, invalidf("invalid wildcard %q: \"**\"", text)
-	}
-	parts := strings.Split(text, "*")
-	for i, p := range parts {
-		parts[i] = regexp.QuoteMeta(p)
-	}
-	re, err := regexp.Compile("^" + strings.Join(parts, "(.*)") + "$")
-	if err != nil {
-		return nil, invalidf("invalid wildcard %q: %v", text, err)
-	}
-	return re, nil
-}
-
-func compileConstraints(in []*spb.AttrConstraint) ([]constraint, error) {
+func (b *budget) constraints(in []*spb.AttrConstraint) ([]constraint, error) {
 	if len(in) > maxConstraints {
 		return nil, invalidf("%d constraints in a selector, at most %d are allowed", len(in), maxConstraints)
 	}
@@ -90,12 +69,9 @@ func compileConstraints(in []*spb.AttrConstraint) ([]constraint, error) {
 		switch k.condition {
 		case spb.AttrMatch_EQUAL, spb.AttrMatch_NOTEQUAL:
 		case spb.AttrMatch_MATCHES:
-			if len(k.value) > maxPattern {
-				return nil, invalidf("regex of constraint %q has %d bytes, at most %d are allowed", k.key, len(k.value), maxPattern)
-			}
 			var err error
-			if k.pattern, err = regexp.Compile(k.value); err != nil {
-				return nil, invalidf("invalid regex %q: %v", k.value, err)
+			if k.pattern, err = b.regex(k.value); err != nil {
+				return nil, fmt.Errorf("constraint on %q: %w", k.key, err)
 			}
 		default:
 			return nil, invalidf("unknown attr condition: %s", k.condition)

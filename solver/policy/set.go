@@ -38,11 +38,12 @@ func (s *Set) With(more ...*spb.Policy) (*Set, error) {
 	if s != nil {
 		out.policies = slices.Clone(s.policies)
 	}
+	b := newBudget()
 	for i, p := range more {
 		if p == nil {
 			return nil, invalidf("invalid nil policy")
 		}
-		rules, err := compileRules(p)
+		rules, err := b.rules(p)
 		if err != nil {
 			return nil, fmt.Errorf("source policy %d: %w", i, err)
 		}
@@ -70,7 +71,7 @@ func (s *Set) Before(other *Set) *Set {
 // Empty reports whether the Set lets everything through as it is.
 func (s *Set) Empty() bool { return s == nil || len(s.policies) == 0 }
 
-func compileRules(p *spb.Policy) ([]rule, error) {
+func (b *budget) rules(p *spb.Policy) ([]rule, error) {
 	if len(p.GetRules()) > maxRules {
 		return nil, invalidf("%d rules, at most %d are allowed", len(p.GetRules()), maxRules)
 	}
@@ -79,7 +80,7 @@ func compileRules(p *spb.Policy) ([]rule, error) {
 		if in == nil {
 			return nil, invalidf("invalid nil rule in policy")
 		}
-		r, err := compileRule(in)
+		r, err := b.rule(in)
 		if err != nil {
 			return nil, fmt.Errorf("rule %d: %w", i, err)
 		}
@@ -88,8 +89,8 @@ func compileRules(p *spb.Policy) ([]rule, error) {
 	return out, nil
 }
 
-func compileRule(in *spb.Rule) (rule, error) {
-	sel, err := compileSelector(in.GetSelector())
+func (b *budget) rule(in *spb.Rule) (rule, error) {
+	sel, err := b.selector(in.GetSelector())
 	if err != nil {
 		return rule{}, err
 	}

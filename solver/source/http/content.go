@@ -83,7 +83,7 @@ func (s *Source) pin(ctx context.Context, sp *spec, f found) error {
 		}
 	}
 	if got != sp.checksum {
-		return mismatch(sp, got, sp.checksum)
+		return mismatch(got, sp.checksum)
 	}
 	return nil
 }

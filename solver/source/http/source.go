@@ -192,7 +192,7 @@ func (in *instance) Fetch(ctx context.Context, env solver.Env) (*ref.Ref, error)
 			return nil, err
 		}
 		if in.known != nil && f.Digest != in.known.Digest {
-			return nil, mismatch(in.spec, f.Digest, in.known.Digest)
+			return nil, mismatch(f.Digest, in.known.Digest)
 		}
 		r, err := in.source.cfg.Refs.Get(ctx, f.ID)
 		if err == nil || !errdefs.IsNotFound(err) {
@@ -220,7 +220,8 @@ func (s *Source) pinned(ctx context.Context, sp *spec) *ref.Ref {
 	return r
 }
 
-// mismatch is the error of a file that is not what it must be.
-func mismatch(sp *spec, got, want digest.Digest) error {
-	return fmt.Errorf("digest mismatch for %s: %s (expected: %s): %w", sp.shown(), got, want, errdefs.ErrFailedPrecondition)
+// mismatch is the error of a file that is not what it must be; clients match
+// its form, and what is around it names the URL.
+func mismatch(got, want digest.Digest) error {
+	return fmt.Errorf("digest mismatch %s: %s: %w", got, want, errdefs.ErrFailedPrecondition)
 }

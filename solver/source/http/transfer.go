@@ -194,7 +194,7 @@ func (s *Source) receive(ctx context.Context, env solver.Env, sp *spec, from io.
 		Attributes: sp.file, Name: f.Filename, ModTime: mtime, MaxSize: s.cfg.MaxSize, Algorithm: digest.SHA256,
 		Check: func(got digest.Digest) error {
 			if sp.checksum != "" && sp.checksum.Algorithm() == got.Algorithm() && got != sp.checksum {
-				return mismatch(sp, got, sp.checksum)
+				return mismatch(got, sp.checksum)
 			}
 			return nil
 		},
