@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/log"
 	"github.com/containerd/platforms"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sys/unix"
 
@@ -48,6 +49,8 @@ type Options struct {
 	Traces *trace.Tracer
 	// TraceSocket takes spans from steps; empty for none.
 	TraceSocket string
+	// Metrics gets the builder's metrics until Close; nil gets none.
+	Metrics prometheus.Registerer
 }
 
 // Builder is an assembled builder.
@@ -114,14 +117,25 @@ func Assemble(ctx context.Context, opt Options) (b *Builder, err error) {
 	b.prune = pruner{refs: b.refs, collect: opt.Host.GarbageCollect, policies: policies, kick: make(chan struct{}, 1)}
 	idle := &idler{}
 	b.later(idle.close)
+	observers := []build.Observer{past, flusher{results}, &b.prune, idle}
+	if opt.Metrics != nil {
+		counts, unregister, err := newMetrics(opt.Metrics, results)
+		if err != nil {
+			return nil, err
+		}
+		b.later(func(context.Context) error { unregister(); return nil })
+		observers = append(observers, counts)
+	}
 	b.Builds = build.New(build.Config{
 		Graph: b.graph, Sessions: sessions, Sources: sources, NewOp: makers.new, NewContainer: makers.newContainer, Worker: worker,
-		Frontends: newFrontends(opt.Config), Exporters: b.newExporters(registries, sessions), Entitlements: machine.entitlements,
+		Frontends: newFrontends(opt.Config), Exporters: b.newExporters(registries, sessions),
+		Caches: b.newCaches(registries, sessions), LocalCache: b.localCache(results), Entitlements: machine.entitlements,
 		Platforms: machine.platforms(ctx, opt.Config), Devices: machine.devices,
-		Observers: []build.Observer{past, flusher{results}, &b.prune, idle}, DisabledCaps: disabledCaps, Span: opt.Traces.Start,
+		Observers: observers, DisabledCaps: disabledCaps, Span: opt.Traces.Start,
 	})
 	b.Control = control.New(control.Config{
-		Builder: b.Builds, Sessions: sessions, Refs: b.refs, History: past, Content: contentserver.New(remembered{opt.Host.Content, historyNamespace(opt.Host.Namespace)}),
+		Builder: b.Builds, Sessions: sessions, Refs: b.refs, History: past,
+		Content: contentserver.New(remembered{opt.Host.Content, historyNamespace(opt.Host.Namespace)}),
 		Version: opt.Version, Traces: opt.Traces.Service(), GCPolicies: shown(policies), Pruned: b.pruned,
 	})
 	run, stop := context.WithCancel(ctx)

@@ -47,6 +47,9 @@ func (b *bridge) Solve(ctx context.Context, req frontend.SolveRequest) (*fronten
 	if req.Frontend != "" {
 		res, err = b.callFrontend(ctx, req)
 	} else {
+		for _, c := range req.CacheImports {
+			b.job.importCache(CacheRequest{Type: c.Type, Attrs: c.Attrs})
+		}
 		res, err = b.solveDefinition(ctx, req.Definition, req.Policies...)
 	}
 	if err != nil || !req.Evaluate {
@@ -89,9 +92,11 @@ func (b *bridge) callFrontend(ctx context.Context, req frontend.SolveRequest) (*
 		return nil, fmt.Errorf("frontends call each other more than %d deep: %w", maxNesting, errdefs.ErrResourceExhausted)
 	}
 	sub := &bridge{job: b.job, nesting: b.nesting + 1}
+	ctx, end := b.job.builder.cfg.Span(ctx, "frontend "+name)
 	res, err := safely(ctx, func() (*frontend.Result, error) {
 		return f.Solve(ctx, sub, frontend.Request{Opts: req.Opts, Inputs: req.Inputs})
 	})
+	end(err)
 	if err != nil {
 		return nil, &solver.FrontendError{Name: name, Source: req.Opts["source"], Err: err}
 	}

@@ -11,6 +11,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kilnbuild/kiln/solver"
+	"github.com/kilnbuild/kiln/solver/cache/remote"
 	"github.com/kilnbuild/kiln/solver/executor/cdi"
 	"github.com/kilnbuild/kiln/solver/export"
 	"github.com/kilnbuild/kiln/solver/frontend"
@@ -46,6 +47,10 @@ type Config struct {
 	NewContainer ContainerFactory
 	Frontends    map[string]frontend.Frontend
 	Exporters    map[string]export.Exporter
+	// Caches are the places of remote caches by wire name, LocalCache is the
+	// builder's side of them.
+	Caches     map[string]remote.Backend
+	LocalCache *remote.Local
 	// Worker describes the builder; the first platform is the native one.
 	Worker frontend.WorkerInfo
 	// Platforms returns what the worker can run at the moment, the native one

@@ -37,6 +37,11 @@ type job struct {
 	allowed   memo[*pb.SourceOp]
 	described memo[*frontend.SourceMeta]
 
+	// caches are those the build looks into, unexported the vertices whose
+	// results those that it writes do not get; mu guards the latter.
+	caches     importedCaches
+	unexported map[digest.Digest]bool
+
 	mu      sync.Mutex
 	count   *counter
 	gateway *gateway.Session
@@ -69,7 +74,7 @@ func (b *Builder) open(req *Request) (*job, error) {
 		builder: b, id: req.ID, request: req, stream: progress.NewStream(progress.StreamConfig{}),
 		entitlements: granted, devices: usable, count: newCounter(), policies: policies,
 	}
-	j.graph, err = b.cfg.Graph.NewJob(req.ID, graph.JobConfig{Sessions: j.Sessions, Sink: j.emit})
+	j.graph, err = b.cfg.Graph.NewJob(req.ID, graph.JobConfig{Sessions: j.Sessions, Sink: j.emit, Caches: j.caches.levels})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", err, errdefs.ErrAlreadyExists)
 	}

@@ -60,6 +60,7 @@ func (j *job) loadAt(ctx context.Context, def *pb.Definition, depth int, policie
 			out.Inputs = append(out.Inputs, solver.Edge{Vertex: made[in.Vertex], Index: in.Index})
 		}
 		made[v] = out
+		j.unexport(out)
 	}
 	res := g.Result()
 	return &loaded{llb: g, names: names, edge: solver.Edge{Vertex: made[res.Vertex], Index: res.Index}}, nil

@@ -29,8 +29,9 @@ func (b *Builder) Solve(ctx context.Context, req *Request) (resp *Response, err 
 	if err != nil {
 		return nil, err
 	}
-	for _, c := range req.CacheExports {
-		return nil, fmt.Errorf("export cache to %s: this builder has no remote caches: %w", c.Type, errdefs.ErrNotImplemented)
+	exports, err := b.resolveCaches(ctx, req)
+	if err != nil {
+		return nil, err
 	}
 	j, err := b.open(req)
 	if err != nil {
@@ -43,9 +44,7 @@ func (b *Builder) Solve(ctx context.Context, req *Request) (resp *Response, err 
 		rec.Completed, rec.Err, rec.Response, rec.Steps = b.cfg.Now(), err, resp, j.steps()
 		b.ended(context.WithoutCancel(ctx), rec, j)
 	}()
-	for _, c := range req.CacheImports {
-		j.missCache(c)
-	}
+	defer j.importCaches(ctx)()
 	res, err := j.result(ctx)
 	if err != nil {
 		return nil, err
@@ -62,7 +61,7 @@ func (b *Builder) Solve(ctx context.Context, req *Request) (resp *Response, err 
 	if err != nil {
 		return nil, err
 	}
-	done, err := j.export(ctx, append(outputs, chosen...), src)
+	done, err := j.exportAll(ctx, append(outputs, chosen...), src, exports, res)
 	if err != nil {
 		return nil, err
 	}
@@ -95,18 +94,6 @@ func (b *Builder) ended(ctx context.Context, rec *Record, j *job) {
 	for _, o := range b.cfg.Observers {
 		o.Ended(ctx, rec, j.stream.Reader())
 	}
-}
-
-// missCache says that a cache cannot be imported. That never fails a build: it
-// only runs more.
-func (j *job) missCache(c CacheRequest) {
-	name := c.Attrs["ref"]
-	if name == "" {
-		name = c.Type
-	}
-	_ = j.inline(digest.FromString(j.id+"-import-"+name), "importing cache manifest from "+name, func(solver.Env) error {
-		return fmt.Errorf("this builder has no remote caches: %w", errdefs.ErrNotImplemented)
-	})
 }
 
 // result gets the result from whoever is the frontend.

@@ -58,6 +58,10 @@ type Source struct {
 	Metadata map[string][]byte
 	// Attestations by platform id ("" for a single result).
 	Attestations map[string][]Attestation
+	// InlineCache, if not nil, returns the build cache that the configuration
+	// of a platform's image is to carry, as it stands there before base64; nil
+	// for none. layers are those of the image.
+	InlineCache func(ctx context.Context, platform string, layers []ref.Layer) ([]byte, error)
 }
 
 // Platform is one key of Source.Refs.

@@ -25,7 +25,7 @@ type CollectOptions struct {
 // else.
 func Collect(ctx context.Context, local cache.Inspector, keys []*solver.Key, opt CollectOptions) (*Graph, error) {
 	c := &collector{
-		ctx: ctx, local: local, opt: opt, nodes: map[digest.Digest]*cache.Node{}, groups: map[digest.Digest][]*item{},
+		local: local, opt: opt, nodes: map[digest.Digest]*cache.Node{}, groups: map[digest.Digest][]*item{},
 		adopted: map[adoption]*item{},
 	}
 	var tops []*item
@@ -33,8 +33,8 @@ func Collect(ctx context.Context, local cache.Inspector, keys []*solver.Key, opt
 		if k.Volatile {
 			continue
 		}
-		c.seed(k)
-		items := c.visit(k.ID())
+		c.seed(ctx, k)
+		items := c.visit(ctx, k.ID())
 		if c.err != nil {
 			return nil, c.err
 		}
@@ -43,10 +43,8 @@ func Collect(ctx context.Context, local cache.Inspector, keys []*solver.Key, opt
 	return newGraph(tops), nil
 }
 
-// collector walks the local cache. It is used once, by one goroutine; its
-// context lives as long.
+// collector walks the local cache. It is used once, by one goroutine.
 type collector struct {
-	ctx   context.Context
 	local cache.Inspector
 	opt   CollectOptions
 	nodes map[digest.Digest]*cache.Node
@@ -64,7 +62,7 @@ type adoption struct {
 }
 
 // seed notes what a key in memory is made of, in case it was not stored.
-func (c *collector) seed(key *solver.Key) {
+func (c *collector) seed(ctx context.Context, key *solver.Key) {
 	seen := map[*solver.Key]struct{}{}
 	todo := []*solver.Key{key}
 	for len(todo) > 0 {
@@ -74,7 +72,7 @@ func (c *collector) seed(key *solver.Key) {
 			continue
 		}
 		seen[k] = struct{}{}
-		if c.node(k.ID()) == nil && len(k.Inputs) > 0 {
+		if c.node(ctx, k.ID()) == nil && len(k.Inputs) > 0 {
 			s := cache.Structure{Digest: k.Digest, Output: k.Output}
 			for _, in := range k.Inputs {
 				s.Inputs = append(s.Inputs, cache.Link{Selector: in.Selector, Key: in.Key.ID()})
@@ -89,12 +87,12 @@ func (c *collector) seed(key *solver.Key) {
 
 // node returns what is known of a key; nil for nothing. One walk brings all
 // that is below it too.
-func (c *collector) node(id digest.Digest) *cache.Node {
+func (c *collector) node(ctx context.Context, id digest.Digest) *cache.Node {
 	if n, ok := c.nodes[id]; ok || c.err != nil {
 		return n
 	}
 	c.nodes[id] = nil
-	c.fail(c.local.Walk(c.ctx, id, func(n cache.Node) error {
+	c.fail(c.local.Walk(ctx, id, func(n cache.Node) error {
 		if c.nodes[n.ID] == nil {
 			c.nodes[n.ID] = &n
 		}
@@ -110,8 +108,8 @@ func (c *collector) fail(err error) {
 }
 
 // expand is an Expand.
-func (c *collector) expand(id digest.Digest) (cache.Structure, bool) {
-	if n := c.node(id); n != nil {
+func (c *collector) expand(ctx context.Context, id digest.Digest) (cache.Structure, bool) {
+	if n := c.node(ctx, id); n != nil {
 		return n.Structure, true
 	}
 	return cache.Structure{}, false
@@ -119,25 +117,25 @@ func (c *collector) expand(id digest.Digest) (cache.Structure, bool) {
 
 // visit returns the items of the value that a key names: one for each op that
 // gives it, so mostly one.
-func (c *collector) visit(id digest.Digest) []*item {
+func (c *collector) visit(ctx context.Context, id digest.Digest) []*item {
 	if items, ok := c.groups[id]; ok || c.err != nil {
 		return items
 	}
-	if c.node(id) == nil {
+	if c.node(ctx, id) == nil {
 		// Nothing is known of volatile keys.
 		c.groups[id] = nil
 		return nil
 	}
-	g := c.newGroup(id)
+	g := c.newGroup(ctx, id)
 	for _, m := range g.members {
 		c.groups[m.ID] = g.items
 	}
 	for _, m := range g.members {
-		c.link(g.byName[recordName(m.Structure)], m)
+		c.link(ctx, g.byName[recordName(m.Structure)], m)
 	}
 	for _, t := range c.opt.Imported {
 		for _, m := range g.members {
-			c.merge(g, t, m)
+			c.merge(ctx, g, t, m)
 		}
 	}
 	return g.items
@@ -152,12 +150,12 @@ type group struct {
 
 // newGroup finds the other keys that lead to the same final key as one does:
 // the ways to name one value. Each op gets an item.
-func (c *collector) newGroup(id digest.Digest) *group {
+func (c *collector) newGroup(ctx context.Context, id digest.Digest) *group {
 	g := &group{byName: map[digest.Digest]*item{}}
 	without := false
 	results := map[string]struct{}{}
-	for _, id := range c.membersOf(id) {
-		n := c.node(id)
+	for _, id := range c.membersOf(ctx, id) {
+		n := c.node(ctx, id)
 		if n == nil {
 			continue
 		}
@@ -194,18 +192,18 @@ func (c *collector) newGroup(id digest.Digest) *group {
 
 // membersOf returns the keys with the same final key as id, itself among them,
 // sorted.
-func (c *collector) membersOf(id digest.Digest) []digest.Digest {
+func (c *collector) membersOf(ctx context.Context, id digest.Digest) []digest.Digest {
 	ids := []digest.Digest{id}
-	rec := c.node(id).Record
+	rec := c.node(ctx, id).Record
 	if rec == nil || rec.ResultID == "" {
 		return ids
 	}
 	final := rec.Key.ID()
 	ids = append(ids, final)
-	others, err := c.local.KeysOf(c.ctx, rec.ResultID)
+	others, err := c.local.KeysOf(ctx, rec.ResultID)
 	c.fail(err)
 	for _, other := range others {
-		if n := c.node(other); n != nil && n.Record != nil && n.Record.Key.ID() == final {
+		if n := c.node(ctx, other); n != nil && n.Record != nil && n.Record.Key.ID() == final {
 			ids = append(ids, other)
 		}
 	}
@@ -214,13 +212,13 @@ func (c *collector) membersOf(id digest.Digest) []digest.Digest {
 }
 
 // link adds the inputs of a key to those of its item.
-func (c *collector) link(it *item, n *cache.Node) {
+func (c *collector) link(ctx context.Context, it *item, n *cache.Node) {
 	for i, in := range n.Inputs {
 		selector := in.Selector.String()
-		if s, ok := c.expand(in.Key); ok && isContent(s) {
+		if s, ok := c.expand(ctx, in.Key); ok && isContent(s) {
 			selector = ""
 		}
-		for _, to := range c.visit(in.Key) {
+		for _, to := range c.visit(ctx, in.Key) {
 			it.inputs[i][link{selector, to}] = struct{}{}
 		}
 	}
@@ -228,8 +226,8 @@ func (c *collector) link(it *item, n *cache.Node) {
 
 // merge adds what an imported cache knows under a key: alternatives of inputs
 // that nobody computed this time, and results that nobody loaded.
-func (c *collector) merge(g *group, t *Table, n *cache.Node) {
-	for _, i := range t.match(n.ID, nil, c.expand) {
+func (c *collector) merge(ctx context.Context, g *group, t *Table, n *cache.Node) {
+	for _, i := range t.match(ctx, n.ID, nil, c.expand) {
 		it := g.byName[recordName(n.Structure)]
 		c.adopted[adoption{t, i}] = it
 		if !c.opt.Without[n.ID] && len(it.inputs) > 0 {

@@ -70,7 +70,7 @@ func (l *Level) Lookup(ctx context.Context, key *solver.Key) (*solver.Record, er
 		return nil, err
 	}
 	for _, t := range tables {
-		s := t.Find(key, l.cfg.Expand)
+		s := t.Find(ctx, key, l.cfg.Expand)
 		if s == nil {
 			continue
 		}

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"context"
 	"strconv"
 
 	"github.com/opencontainers/go-digest"
@@ -21,13 +22,13 @@ func isContent(s cache.Structure) bool {
 }
 
 // Expand returns what a key is made of; false if that is not known.
-type Expand func(id digest.Digest) (cache.Structure, bool)
+type Expand func(ctx context.Context, id digest.Digest) (cache.Structure, bool)
 
 // structureOf returns what key is made of. Keys that come from the local cache
 // may have lost it and look like contents.
-func structureOf(key *solver.Key, expand Expand) (cache.Structure, []*solver.Key) {
+func structureOf(ctx context.Context, key *solver.Key, expand Expand) (cache.Structure, []*solver.Key) {
 	if key.Output == solver.ContentOutput && len(key.Inputs) == 0 {
-		if s, ok := expand(key.ID()); ok {
+		if s, ok := expand(ctx, key.ID()); ok {
 			return s, nil
 		}
 	}

@@ -102,9 +102,9 @@ func DescribedLayer(desc ocispecs.Descriptor) (ref.Layer, bool) {
 }
 
 // Find returns the newest result stored under a key, or nil.
-func (t *Table) Find(key *solver.Key, expand Expand) *Stack {
+func (t *Table) Find(ctx context.Context, key *solver.Key, expand Expand) *Stack {
 	var best *Stack
-	for _, i := range t.match(key.ID(), key, expand) {
+	for _, i := range t.match(ctx, key.ID(), key, expand) {
 		for _, s := range t.stacks(i) {
 			if best == nil || s.CreatedAt.After(best.CreatedAt) {
 				best = s
@@ -121,24 +121,24 @@ func (t *Table) foretells(op digest.Digest) bool {
 }
 
 // match returns the records that a key names.
-func (t *Table) match(id digest.Digest, key *solver.Key, expand Expand) []int {
+func (t *Table) match(ctx context.Context, id digest.Digest, key *solver.Key, expand Expand) []int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.memo) > maxMemo {
 		clear(t.memo)
 	}
-	return t.matchLocked(id, key, expand)
+	return t.matchLocked(ctx, id, key, expand)
 }
 
 // matchLocked is match with t.mu held. key may be nil.
-func (t *Table) matchLocked(id digest.Digest, key *solver.Key, expand Expand) []int {
+func (t *Table) matchLocked(ctx context.Context, id digest.Digest, key *solver.Key, expand Expand) []int {
 	if found, ok := t.memo[id]; ok {
 		return found
 	}
-	s, ok := expand(id)
+	s, ok := expand(ctx, id)
 	var keys []*solver.Key
 	if key != nil && !key.Volatile {
-		s, keys = structureOf(key, expand)
+		s, keys = structureOf(ctx, key, expand)
 	} else if key != nil || !ok {
 		return nil
 	}
@@ -156,25 +156,28 @@ func (t *Table) matchLocked(id digest.Digest, key *solver.Key, expand Expand) []
 				if keys != nil {
 					k = keys[n]
 				}
-				inputs[n] = t.matchLocked(in.Key, k, expand)
+				inputs[n] = t.matchLocked(ctx, in.Key, k, expand)
 			}
 		}
-		if matches(r, inputs, func(n int) string { return linkSelector(s.Inputs[n].Selector, s.Inputs[n].Key, keys, n, expand) }) {
+		if matches(r, inputs, func(n int) string { return linkSelector(ctx, s.Inputs[n].Selector, s.Inputs[n].Key, keys, n, expand) }) {
 			found = append(found, i)
 		}
 	}
-	t.memo[id] = found
+	if ctx.Err() == nil {
+		// Otherwise keys may have been taken for unknown.
+		t.memo[id] = found
+	}
 	return found
 }
 
 // linkSelector is the selector that a link to an input has: none for contents,
 // which are of what was selected.
-func linkSelector(selector, id digest.Digest, keys []*solver.Key, n int, expand Expand) string {
+func linkSelector(ctx context.Context, selector, id digest.Digest, keys []*solver.Key, n int, expand Expand) string {
 	var s cache.Structure
 	if keys != nil {
-		s, _ = structureOf(keys[n], expand)
+		s, _ = structureOf(ctx, keys[n], expand)
 	} else {
-		s, _ = expand(id)
+		s, _ = expand(ctx, id)
 	}
 	if isContent(s) {
 		return ""

@@ -117,12 +117,17 @@ func (a *Assembler) layers(ctx context.Context, parts []*part, o Options, env so
 // manifest writes configuration and manifest of one platform.
 func (a *Assembler) manifest(ctx context.Context, src *export.Source, p *part, o Options, env solver.Env) (Manifest, error) {
 	out := Manifest{Ref: p.Ref}
+	cache, err := inlineCache(ctx, src, p, env)
+	if err != nil {
+		return out, err
+	}
 	config, err := imageConfig(configInput{
 		config:   src.Meta(export.MetaImageConfig, p.ID),
 		base:     src.Meta(export.MetaBaseConfig, p.ID),
 		platform: p.Platform.Platform,
 		layers:   p.layers,
 		epoch:    p.epoch,
+		cache:    cache,
 	})
 	if err != nil {
 		return out, err
@@ -163,6 +168,19 @@ func (a *Assembler) manifest(ctx context.Context, src *export.Source, p *part, o
 		out.Descriptor.Annotations = annotations.descriptor
 	}
 	return out, nil
+}
+
+// inlineCache asks for the build cache of one platform.
+func inlineCache(ctx context.Context, src *export.Source, p *part, env solver.Env) ([]byte, error) {
+	if src.InlineCache == nil {
+		return nil, nil
+	}
+	defer progress.Status(env, "preparing layers for inline cache", "").Done()
+	data, err := src.InlineCache(ctx, p.ID, p.layers)
+	if err != nil {
+		return nil, fmt.Errorf("prepare inline cache: %w", err)
+	}
+	return data, nil
 }
 
 // index writes the list of manifests.

@@ -24,7 +24,12 @@ type configInput struct {
 	layers       []ref.Layer
 	// epoch is the latest time allowed; nil for any.
 	epoch *time.Time
+	// cache is the build cache that travels along; nil for none.
+	cache []byte
 }
+
+// inlineCacheField has the build cache (wire format fact).
+const inlineCacheField = "moby.buildkit.cache.v0"
 
 // imageConfig returns the configuration of an image: the frontend's with the
 // layers, the history and the time of making filled in. Fields that are not
@@ -67,11 +72,17 @@ func imageConfig(in configInput) ([]byte, error) {
 	for i, l := range in.layers {
 		diffIDs[i] = l.DiffID
 	}
-	return patch(fields, map[string]any{
+	values := map[string]any{
 		"rootfs":  ocispecs.RootFS{Type: "layers", DiffIDs: diffIDs},
 		"history": history,
 		"created": created,
-	})
+	}
+	// That of a base image says nothing of the layers here.
+	delete(fields, inlineCacheField)
+	if in.cache != nil {
+		values[inlineCacheField] = in.cache
+	}
+	return patch(fields, values)
 }
 
 // missingField names a field without which nobody can run the image.
