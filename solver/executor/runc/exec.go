@@ -18,6 +18,23 @@ import (
 	"github.com/kilnbuild/kiln/solver/executor"
 )
 
+// awaitFile waits until the runtime wrote a file, and reports false if it ended
+// before.
+func awaitFile(name string, done <-chan struct{}) bool {
+	wait := time.Millisecond
+	for {
+		if fi, err := os.Stat(name); err == nil && fi.Size() > 0 {
+			return true
+		}
+		select {
+		case <-done:
+			return false
+		case <-time.After(wait):
+			wait = min(wait*2, 20*time.Millisecond)
+		}
+	}
+}
+
 // Exec runs another process in a running container.
 func (e *Executor) Exec(ctx context.Context, id string, p executor.Process) error {
 	e.mu.Lock()
@@ -57,10 +74,11 @@ func (e *Executor) Exec(ctx context.Context, id string, p executor.Process) erro
 			return
 		}
 		inside.runtime = runtime
+		stdio.started(runtime)
 		attend(ctx, &p, stdio, handle{signal: inside.signal, kill: func() { inside.kill(done) }}, done)
 	}()
 	opts := &gorunc.ExecOpts{
-		IO: stdio, Started: started, ConsoleSocket: stdio.console(), PidFile: inside.pidFile, LogFile: b.log(),
+		IO: stdio, Started: started, PidFile: inside.pidFile, LogFile: b.log(),
 	}
 	err = e.runtime.Exec(context.WithoutCancel(ctx), id, *process, opts)
 	close(done)

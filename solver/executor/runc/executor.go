@@ -176,16 +176,25 @@ func (e *Executor) runBundle(ctx context.Context, ct *container, c *executor.Con
 	}
 	defer func() { _ = stdio.Close() }()
 	pid := make(chan int, 1)
-	opts := &gorunc.CreateOpts{IO: stdio, NoNewKeyring: true, Started: pid, ConsoleSocket: stdio.console()}
+	opts := &gorunc.CreateOpts{IO: stdio, NoNewKeyring: true, Started: pid}
 	done := make(chan struct{})
+	if started != nil {
+		// Somebody will want to join the container, which is there when its
+		// process has a number.
+		opts.PidFile = filepath.Join(ct.bundle.dir, "pid")
+		go func() {
+			if awaitFile(opts.PidFile, done) {
+				close(ct.started)
+				close(started)
+			}
+		}()
+	}
 	go func() {
-		if _, ok := <-pid; !ok {
+		runtime, ok := <-pid
+		if !ok {
 			return
 		}
-		close(ct.started)
-		if started != nil {
-			close(started)
-		}
+		stdio.started(runtime)
 		bg := context.WithoutCancel(ctx)
 		attend(ctx, &c.Process, stdio, handle{
 			signal: func(number int) { _ = e.runtime.Kill(bg, ct.bundle.id, number, nil) },

@@ -2,41 +2,42 @@ package runc
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"sync"
 
 	"github.com/containerd/console"
-	gorunc "github.com/containerd/go-runc"
+	"golang.org/x/sys/unix"
 
 	"github.com/kilnbuild/kiln/solver/executor"
 )
 
-// stdio connects a process's streams: pipes, or a terminal.
+// stdio connects a process's streams: pipes, or a terminal. The runtime stands
+// between a terminal of ours and the one in the container, and passes on both
+// what is written and the size.
 type stdio struct {
 	process *executor.Process
-	socket  *gorunc.Socket
 	copies  sync.WaitGroup
-	// in, out and err are the runtime's ends of the pipes.
+	// in, out and err are the runtime's ends of the pipes; in is its end of the
+	// terminal, if there is one.
 	in, out, err *os.File
 	inWriter     *os.File
 
 	mu       sync.Mutex
 	terminal console.Console
-	// size was asked for before there was a terminal.
-	size   *executor.WindowSize
-	closed bool
+	// runtime is the runtime's process, 0 before it is known.
+	runtime int
+	closed  bool
 }
 
 func newStdio(p *executor.Process) (*stdio, error) {
 	s := &stdio{process: p}
 	if p.Tty {
-		var err error
-		if s.socket, err = gorunc.NewTempConsoleSocket(); err != nil {
-			return nil, errors.Join(err, closeIO(p))
+		if err := s.openTerminal(); err != nil {
+			return nil, errors.Join(fmt.Errorf("open terminal: %w", err), s.Close())
 		}
-		s.copies.Go(s.serveTerminal)
 		return s, nil
 	}
 	var err error
@@ -83,55 +84,55 @@ func (s *stdio) input(r io.Reader) error {
 	return nil
 }
 
-// serveTerminal takes the terminal that the runtime sends and copies both ways.
-func (s *stdio) serveTerminal() {
-	t, err := s.socket.ReceiveMaster()
+// openTerminal makes a terminal and copies both ways.
+func (s *stdio) openTerminal() error {
+	t, name, err := console.NewPty()
 	if err != nil {
-		return
+		return err
 	}
-	s.mu.Lock()
 	s.terminal = t
-	if s.size != nil {
-		setSize(t, *s.size)
+	if s.in, err = os.OpenFile(name, os.O_RDWR|unix.O_NOCTTY, 0); err != nil {
+		return err
 	}
-	s.mu.Unlock()
+	var out io.Writer = io.Discard
+	if s.process.Stdout != nil {
+		out = s.process.Stdout
+	}
+	// It ends with an error when the runtime has closed the other end.
+	s.copies.Go(func() { _, _ = io.Copy(out, t) })
 	if s.process.Stdin != nil {
 		go func() { _, _ = io.Copy(t, s.process.Stdin) }()
 	}
-	if s.process.Stdout != nil {
-		_, _ = io.Copy(s.process.Stdout, t)
-	}
+	return nil
 }
 
+// started tells the runtime's process.
+func (s *stdio) started(runtime int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.runtime = runtime
+}
+
+// resize sets the size of the terminal.
 func (s *stdio) resize(size executor.WindowSize) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.terminal == nil {
-		s.size = &size
+	if s.terminal == nil || s.closed {
 		return
 	}
-	setSize(s.terminal, size)
-}
-
-func setSize(t console.Console, size executor.WindowSize) {
-	_ = t.Resize(console.WinSize{Height: uint16(size.Rows), Width: uint16(size.Cols)})
-}
-
-// console is the socket that the runtime sends the terminal to; nil for pipes.
-func (s *stdio) console() gorunc.ConsoleSocket {
-	if s.socket == nil {
-		return nil
+	_ = s.terminal.Resize(console.WinSize{Height: uint16(size.Rows), Width: uint16(size.Cols)})
+	// The kernel tells only processes whose own terminal it is.
+	if s.runtime > 0 {
+		_ = unix.Kill(s.runtime, unix.SIGWINCH)
 	}
-	return s.socket
 }
 
 // drain waits until all output is copied. The runtime must have ended.
 func (s *stdio) drain() {
+	s.mu.Lock()
+	s.runtime = 0
+	s.mu.Unlock()
 	s.closeRuntimeEnds()
-	if s.socket != nil {
-		// No terminal arrives any more.
-		_ = s.socket.Close()
-	}
 	s.copies.Wait()
 }
 
@@ -178,11 +179,12 @@ func (s *stdio) Stderr() io.ReadCloser { return nil }
 
 // Set gives the runtime's command its streams.
 func (s *stdio) Set(cmd *exec.Cmd) {
-	if s.process.Tty {
-		return
-	}
 	if s.in != nil {
 		cmd.Stdin = s.in
+	}
+	if s.process.Tty {
+		cmd.Stdout, cmd.Stderr = s.in, s.in
+		return
 	}
 	cmd.Stdout, cmd.Stderr = s.out, s.err
 }
