@@ -10,11 +10,13 @@ import (
 
 	"github.com/containerd/log"
 	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/reflection"
 
@@ -22,10 +24,19 @@ import (
 	"github.com/kilnbuild/kiln/plugin"
 	"github.com/kilnbuild/kiln/plugin/embedded"
 	"github.com/kilnbuild/kiln/solver/control"
+	"github.com/kilnbuild/kiln/solver/trace"
 )
 
 // gracePeriod is how long calls may take to end after the first signal.
 const gracePeriod = 10 * time.Second
+
+// How connections are kept alive. A client whose machine is gone says nothing:
+// its builds end when it has not answered for aliveAfter and aliveWithin.
+const (
+	pingEvery   = 5 * time.Second
+	aliveAfter  = 2 * time.Minute
+	aliveWithin = time.Minute
+)
 
 // run serves until a signal or a failure, then closes everything in the reverse order.
 func run(stop *stopping, s *Settings) (err error) {
@@ -64,8 +75,20 @@ func run(stop *stopping, s *Settings) (err error) {
 		}
 		log.G(stop.run).Debugf("containerd's services are on %s", path)
 	}
+	traces, err := openTraces(stop.run)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		grace, cancel := context.WithTimeout(stop.shutdown, gracePeriod)
+		defer cancel()
+		err = errors.Join(err, traces.Close(grace))
+	}()
+	traceSocket, stopTraceSocket := serveTraces(stop.run, s.OTEL.SocketPath, traces)
+	defer stopTraceSocket()
 	builder, err := plugin.Assemble(stop.run, plugin.Options{
 		Host: host.Host(), Config: s.Config, Version: clientVersion(), Executor: "oci", Logs: logLimits(os.Getenv),
+		Traces: traces, TraceSocket: traceSocket, Metrics: prometheus.DefaultRegisterer,
 	})
 	if err != nil {
 		return err
@@ -75,15 +98,19 @@ func run(stop *stopping, s *Settings) (err error) {
 		defer cancel()
 		err = errors.Join(err, builder.Close(grace))
 	}()
-	server, checks := newServer(s.Namespace)
+	server, checks := newServer(stop.run, s.Namespace, traces)
 	builder.Control.Register(server)
 	return serve(stop, server, checks, listeners)
 }
 
 // newServer makes the gRPC server with what every listener has.
-func newServer(namespace string) (*grpc.Server, *health.Server) {
+func newServer(stop context.Context, namespace string, traces *trace.Tracer) (*grpc.Server, *health.Server) {
 	useBuffers()
-	server := grpc.NewServer(control.ServerOptions(namespace)...)
+	opts := append(control.ServerOptions(namespace), draining(stop)...)
+	opts = append(opts, grpc.ChainUnaryInterceptor(traces.UnaryServer),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingEvery, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: aliveAfter, Timeout: aliveWithin}))
+	server := grpc.NewServer(opts...)
 	checks := health.NewServer()
 	healthpb.RegisterHealthServer(server, checks)
 	reflection.Register(server)

@@ -68,6 +68,9 @@ func (f *Flags) Settings(ctx context.Context, fs *pflag.FlagSet, paths Paths) (*
 			s.State = filepath.Join(s.Root, "run")
 		}
 	}
+	if !fs.Changed("otel-socket-path") && (s.OTEL.SocketPath == "" || s.OTEL.SocketPath == paths.OTEL) {
+		s.OTEL.SocketPath = filepath.Join(s.State, filepath.Base(paths.OTEL))
+	}
 	s.Rootless = f.rootless || paths.Rootless || s.Workers.OCI.Rootless || s.Workers.Containerd.Rootless
 	return s, s.validate()
 }

@@ -3,13 +3,14 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 
 	"github.com/containerd/log"
 )
 
 var (
-	errStopped = errors.New("got SIGTERM/SIGINT, stopping")
+	errStopped = fmt.Errorf("got SIGTERM/SIGINT, stopping: %w", context.Canceled)
 	errForced  = errors.New("got SIGTERM/SIGINT, forcing shutdown")
 )
 

@@ -121,3 +121,10 @@ func (b *Bolt) Stats(context.Context) (Stats, error) {
 	})
 	return st, err
 }
+
+// Counts returns Stats.Lookups and Stats.Hits, without a look at the file.
+func (b *Bolt) Counts() (lookups, hits int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.lookups, b.hits
+}

@@ -4,13 +4,18 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/metadata"
+	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	bolt "go.etcd.io/bbolt"
 
 	"github.com/kilnbuild/kiln/solver"
 	"github.com/kilnbuild/kiln/solver/build"
@@ -22,14 +27,39 @@ import (
 // clock is set by tests.
 type clock struct{ now time.Time }
 
+// open opens a history over a content store of its own below root.
 func open(t *testing.T, root string, c *clock, entries int) *history.Store {
 	t.Helper()
-	s, err := history.Open(history.Config{Root: root, MaxAge: time.Hour, MaxEntries: entries, Now: func() time.Time { return c.now }})
+	s, _ := openWith(t, root, func(cfg *history.Config) { cfg.MaxEntries, cfg.Now = entries, func() time.Time { return c.now } })
+	return s
+}
+
+// openWith opens a history that set adjusts, and returns its content store.
+func openWith(t *testing.T, root string, set func(*history.Config)) (*history.Store, content.Store) {
+	t.Helper()
+	meta, err := bolt.Open(filepath.Join(root, "meta.db"), 0o600, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() })
-	return s
+	blobs, err := local.NewStore(filepath.Join(root, "content"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := metadata.NewDB(meta, blobs, nil)
+	if err := db.Init(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	cfg := history.Config{
+		Root: filepath.Join(root, "history"), MaxAge: time.Hour, Content: db.ContentStore(), Leases: metadata.NewLeaseManager(db),
+		Namespace: "test_history", BuildNamespace: "test",
+	}
+	set(&cfg)
+	s, err := history.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close(); meta.Close() })
+	return s, db.ContentStore()
 }
 
 // run stores one build that said one line.
@@ -79,7 +109,11 @@ func TestRecordsSurviveARestart(t *testing.T) {
 	run(t, s, c, "bad", errors.New("exit code: 1"))
 	run(t, s, c, "stopped", context.Canceled)
 	s.Close()
-	s = open(t, root, c, 10)
+	copied := t.TempDir()
+	if err := os.CopyFS(copied, os.DirFS(root)); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, copied, c, 10)
 	equal(t, "all", list(t, s, &control.BuildHistoryRequest{}), "stopped", "bad", "good")
 	equal(t, "limit", list(t, s, &control.BuildHistoryRequest{Limit: 1}), "stopped")
 	equal(t, "ref", list(t, s, &control.BuildHistoryRequest{Ref: "good"}), "good")

@@ -2,13 +2,13 @@ package history
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 
-	"github.com/containerd/containerd/v2/pkg/filters"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
 
 	"github.com/kilnbuild/kiln/solver/pb/control"
 )
@@ -42,26 +42,43 @@ func (s *Store) tell(ev *control.BuildHistoryEvent) {
 	}
 }
 
-func (s *Store) listen(ref string) (l *listener, active []*control.BuildHistoryRecord) {
+// listen adds a listener, and returns the running builds it is to be told of.
+func (s *Store) listen(ref string) (l *listener, active []*control.BuildHistoryRecord, err error) {
 	l = &listener{ref: ref, events: make(chan *control.BuildHistoryEvent, backlog), behind: make(chan struct{})}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.deleted[ref] {
+		return nil, nil, fmt.Errorf("ref %s is deleted: %w: %w", ref, os.ErrNotExist, errdefs.ErrNotFound)
+	}
 	s.listeners[l] = struct{}{}
-	s.listening[ref]++
+	if ref != "" {
+		s.listening[ref]++
+	}
 	for _, id := range slices.Sorted(maps.Keys(s.active)) {
 		if ref == "" || ref == id {
 			active = append(active, s.active[id])
 		}
 	}
-	return l, active
+	return l, active, nil
 }
 
-func (s *Store) unlisten(l *listener) {
+// unlisten removes a listener, and the record that it was the last to follow
+// if that was to be deleted.
+func (s *Store) unlisten(ctx context.Context, l *listener) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	delete(s.listeners, l)
-	if s.listening[l.ref]--; s.listening[l.ref] == 0 {
-		delete(s.listening, l.ref)
+	due := false
+	if l.ref != "" {
+		if s.listening[l.ref]--; s.listening[l.ref] == 0 {
+			delete(s.listening, l.ref)
+			due = s.deleted[l.ref]
+		}
+	}
+	s.mu.Unlock()
+	if due {
+		if err := s.remove(context.WithoutCancel(ctx), l.ref); err != nil {
+			log.G(ctx).WithError(err).Errorf("delete build record %s", l.ref)
+		}
 	}
 }
 
@@ -69,12 +86,18 @@ func (s *Store) unlisten(l *listener) {
 // happens, until ctx ends; or, if the request says so, not the latter. Filters
 // and the limit are for stored records.
 func (s *Store) Listen(ctx context.Context, req *control.BuildHistoryRequest, emit func(*control.BuildHistoryEvent) error) error {
-	match, err := parseFilters(req.GetFilter())
+	match, err := parseFilters(req.GetFilter(), s.cfg.Now())
 	if err != nil {
 		return err
 	}
-	l, active := s.listen(req.GetRef())
-	defer s.unlisten(l)
+	if req.GetLimit() < 0 {
+		return fmt.Errorf("invalid limit %d: %w", req.GetLimit(), errdefs.ErrInvalidArgument)
+	}
+	l, active, err := s.listen(req.GetRef())
+	if err != nil {
+		return err
+	}
+	defer s.unlisten(ctx, l)
 	for _, r := range active {
 		if err := emit(&control.BuildHistoryEvent{Type: control.BuildHistoryEventType_STARTED, Record: r}); err != nil {
 			return err
@@ -102,13 +125,13 @@ func (s *Store) Listen(ctx context.Context, req *control.BuildHistoryRequest, em
 	}
 }
 
-func (s *Store) emitStored(req *control.BuildHistoryRequest, match filters.Filter, emit func(*control.BuildHistoryEvent) error) error {
+func (s *Store) emitStored(req *control.BuildHistoryRequest, match matcher, emit func(*control.BuildHistoryEvent) error) error {
 	list, err := s.all()
 	if err != nil {
 		return err
 	}
 	list = slices.DeleteFunc(list, func(r *control.BuildHistoryRecord) bool {
-		return req.GetRef() != "" && r.GetRef() != req.GetRef() || !match.Match(adapt(r))
+		return req.GetRef() != "" && r.GetRef() != req.GetRef() || !match(r)
 	})
 	slices.SortFunc(list, func(a, b *control.BuildHistoryRecord) int {
 		return b.GetCreatedAt().AsTime().Compare(a.GetCreatedAt().AsTime())
@@ -122,46 +145,4 @@ func (s *Store) emitStored(req *control.BuildHistoryRequest, match filters.Filte
 		}
 	}
 	return nil
-}
-
-func parseFilters(in []string) (filters.Filter, error) {
-	f, err := filters.ParseAll(in...)
-	if err != nil {
-		return nil, fmt.Errorf("history filter: %w", errors.Join(err, errdefs.ErrInvalidArgument))
-	}
-	return f, nil
-}
-
-// adapt gives filters the fields of a record.
-func adapt(r *control.BuildHistoryRecord) filters.Adaptor {
-	return filters.AdapterFunc(func(field []string) (string, bool) {
-		if len(field) != 1 {
-			return "", false
-		}
-		switch field[0] {
-		case "ref":
-			return r.GetRef(), true
-		case "status":
-			return status(r), true
-		case "repository":
-			v, ok := r.GetFrontendAttrs()["vcs:source"]
-			return v, ok
-		}
-		return "", false
-	})
-}
-
-// codeCanceled is gRPC's code of a cancelled call.
-const codeCanceled = 1
-
-func status(r *control.BuildHistoryRecord) string {
-	switch {
-	case r.GetCompletedAt() == nil:
-		return "running"
-	case r.GetError() == nil:
-		return "completed"
-	case r.GetError().GetCode() == codeCanceled:
-		return "canceled"
-	}
-	return "error"
 }

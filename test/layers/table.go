@@ -74,6 +74,7 @@ var Rooms = []Room{
 	{Path: "solver/policy", Row: 1, Siblings: []string{"solver/rpcerr"},
 		Reason: "a policy decides about values of the wire; its refusals travel to the client with their reasons"},
 	{Path: "solver/rpcerr", Row: 1, Siblings: []string{"solver/llb"}, Reason: "errors on the wire know the contracts and nothing that fails"},
+	{Path: "solver/trace", Row: 1, Only: []string{}, Reason: "traces know what OpenTelemetry says and nothing of builds"},
 	{Path: "solver/statuspb", Row: 1, Siblings: []string{"solver/progress", "solver/rpcerr", "solver/llb"},
 		Reason: "events on the wire are progress and its warnings, translated both ways"},
 
