@@ -173,7 +173,10 @@ func testStubsDoNotStay(t *testing.T, f *fixture) {
 	if err := os.Chtimes(f.root, before, before); err != nil {
 		t.Fatal(err)
 	}
-	c := executor.Container{Mounts: []executor.Mount{{Dest: "/new/deep/dir", Source: static(bind(t.TempDir()))}}}
+	c := executor.Container{
+		Mounts:            []executor.Mount{{Dest: "/new/deep/dir", Source: static(bind(t.TempDir()))}},
+		RemoveStubParents: true,
+	}
 	if _, err := f.run(t.Context(), c, "true"); err != nil {
 		t.Fatal(err)
 	}

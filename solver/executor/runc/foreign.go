@@ -82,7 +82,7 @@ func (f foreign) arguments(root string, args, env []string) []string {
 	return append([]string{emulatorPath}, args...)
 }
 
-// explain adds why a program of another platform could not start.
+// explain adds to a failure that programs of the platform do not run here.
 func (f foreign) explain(err error) error {
 	if f.impossible == nil {
 		return err

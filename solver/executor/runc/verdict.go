@@ -15,10 +15,6 @@ import (
 	"github.com/kilnbuild/kiln/solver/executor"
 )
 
-// notStarted is the status of a runtime that could not execute the program and
-// has nobody left to tell.
-const notStarted = 255
-
 // verdict turns what the runtime said into the process's error.
 func (e *Executor) verdict(ctx context.Context, b *bundle, p *executor.Process, status int, err error) error {
 	if ctx.Err() != nil {
@@ -38,11 +34,8 @@ func (e *Executor) verdict(ctx context.Context, b *bundle, p *executor.Process, 
 		// The runtime failed before the process started, or with it.
 		return &solver.ExitError{Code: status, Err: b.foreign.explain(fmt.Errorf("exit code: %d: %w", status, msg))}
 	}
-	err = fmt.Errorf("exit code: %d", status)
-	if status == notStarted {
-		err = b.foreign.explain(err)
-	}
-	return &solver.ExitError{Code: status, Err: err}
+	// A program that the kernel refuses is not told apart from one that fails.
+	return &solver.ExitError{Code: status, Err: b.foreign.explain(fmt.Errorf("exit code: %d", status))}
 }
 
 func success(p *executor.Process, status int) bool {
