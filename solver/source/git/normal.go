@@ -31,13 +31,13 @@ func (*Source) Normalize(id source.Identifier) (string, error) {
 func (r remote) location() string {
 	if !schemeForm.MatchString(r.url) {
 		_, path, _ := strings.Cut(r.url, ":")
-		return r.host + cleanPath(path)
+		return strings.ToLower(r.host) + cleanPath(path)
 	}
 	u, err := url.Parse(r.url)
 	if err != nil {
 		return r.url
 	}
-	return r.host + cleanPath(u.Path)
+	return strings.ToLower(r.host) + cleanPath(u.Path)
 }
 
 // cleanPath is an absolute path without detours.

@@ -54,7 +54,7 @@ func (p *Pull) Key(ctx context.Context, env solver.Env) (source.Key, error) {
 	if err != nil {
 		return source.Key{}, fmt.Errorf("key of %s: %w", p.spec.Name, err)
 	}
-	return source.Key{Definition: digest.FromBytes(def).String(), Content: r.chain.String()}, nil
+	return source.Key{Definition: digest.FromBytes(def).String(), Content: r.chain.String(), Pin: r.root.Digest.String()}, nil
 }
 
 // resolve resolves the image, once.
