@@ -18,9 +18,9 @@ func main() {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go watch(signals, cancel, os.Exit)
 	streams := command.StandardIO()
-	if err := command.New(name, versionLine(name), streams).ExecuteContext(ctx); err != nil {
+	if err := command.Run(ctx, name, versionLine(name), streams, os.Args[1:]); err != nil {
 		command.Report(streams.Err, err)
-		os.Exit(1)
+		os.Exit(command.ExitCode(err))
 	}
 }
 

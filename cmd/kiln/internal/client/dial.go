@@ -120,6 +120,9 @@ func (c *Client) check(ctx context.Context, opt Options) error {
 // target turns an address into what gRPC dials. The dialer is nil where gRPC
 // has its own.
 func (o *Options) target() (string, credentials.TransportCredentials, dialer, error) {
+	if o.Dir != "" && (o.CA != "" || o.Cert != "" || o.Key != "") {
+		return "", nil, nil, errors.New("cannot specify tlsdir and tlscacert/tlscert/tlskey at the same time")
+	}
 	scheme, rest, ok := strings.Cut(o.Addr, "://")
 	if !ok {
 		return "", nil, nil, fmt.Errorf("address %q: want unix:///path or tcp://host:port", o.Addr)
@@ -156,9 +159,6 @@ type dialer func(ctx context.Context, addr string) (net.Conn, error)
 // tls reads certificates; without any the connection is plain.
 func (o *Options) tls(host string) (credentials.TransportCredentials, error) {
 	if o.Dir != "" {
-		if o.CA != "" || o.Cert != "" || o.Key != "" {
-			return nil, errors.New("a TLS directory and single TLS files exclude each other")
-		}
 		var err error
 		for _, f := range []struct {
 			to    *string

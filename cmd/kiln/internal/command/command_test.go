@@ -41,9 +41,7 @@ func (c *cli) run(t *testing.T, d *fakedaemon.Daemon, args ...string) error {
 	if d != nil {
 		addr = d.Addr
 	}
-	root := New("kiln", "kiln module v1 rev", streams)
-	root.SetArgs(append([]string{"--addr", addr}, args...))
-	err := root.ExecuteContext(t.Context())
+	err := Run(t.Context(), "kiln", "kiln module v1 rev", streams, append([]string{"--addr", addr}, args...))
 	if err != nil {
 		Report(&c.stderr, err)
 	}

@@ -188,7 +188,8 @@ func TestCommandErrors(t *testing.T) {
 func TestDefaultAddress(t *testing.T) {
 	for name, want := range map[string]string{"kiln": kilnAddress, "buildctl": buildctlAddress} {
 		for env, want := range map[string]string{"": want, "tcp://h:1": "tcp://h:1"} {
-			root := New(name, "", IO{LookupEnv: func(k string) (string, bool) { return env, k == "BUILDKIT_HOST" && env != "" }})
+			g := &globals{IO: IO{LookupEnv: func(k string) (string, bool) { return env, k == "BUILDKIT_HOST" && env != "" }}}
+			root := g.newRoot(name, "")
 			if got := root.PersistentFlags().Lookup("addr").DefValue; got != want {
 				t.Errorf("%s with BUILDKIT_HOST=%s: %s, want %s", name, env, got, want)
 			}

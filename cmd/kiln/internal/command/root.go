@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -40,6 +41,7 @@ type globals struct {
 	debug     bool
 	logFormat string
 	log       *slog.Logger
+	profiles  profiles
 }
 
 // Addresses that are used unless something else is said.
@@ -48,19 +50,36 @@ const (
 	buildctlAddress = "unix:///run/buildkit/buildkitd.sock"
 )
 
-// New returns the whole command line under a name, kiln or buildctl; version
-// is what --version prints.
-func New(name, version string, streams IO) *cobra.Command {
+// State directories of the daemons at these addresses.
+const (
+	kilnRoot     = "/var/lib/kiln"
+	buildctlRoot = "/var/lib/buildkit"
+)
+
+// Run runs a command line under a name, kiln or buildctl; version is what
+// --version prints. The error goes to Report and ExitCode.
+func Run(ctx context.Context, name, version string, streams IO, args []string) error {
 	g := &globals{IO: streams}
+	root := g.newRoot(name, version)
+	root.SetArgs(normalize(root, args))
+	err := root.ExecuteContext(ctx)
+	return errors.Join(err, g.profiles.stop())
+}
+
+// newRoot declares all commands.
+func (g *globals) newRoot(name, version string) *cobra.Command {
 	showVersion := false
 	root := &cobra.Command{
 		Use:           name,
 		Short:         "build container images",
-		Args:          cobra.NoArgs,
+		Args:          onlyCommands,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PersistentPreRunE: func(*cobra.Command, []string) error {
-			return g.openLog()
+			if err := g.openLog(); err != nil {
+				return err
+			}
+			return g.profiles.start()
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if showVersion {
@@ -73,9 +92,9 @@ func New(name, version string, streams IO) *cobra.Command {
 	root.SetIn(g.In)
 	root.SetOut(g.Out)
 	root.SetErr(g.Err)
-	addr := kilnAddress
+	addr, daemonRoot := kilnAddress, kilnRoot
 	if name == "buildctl" {
-		addr = buildctlAddress
+		addr, daemonRoot = buildctlAddress, buildctlRoot
 	}
 	if v := g.getenv("BUILDKIT_HOST"); v != "" {
 		addr = v
@@ -91,8 +110,9 @@ func New(name, version string, streams IO) *cobra.Command {
 	f.StringVar(&g.dial.Dir, "tlsdir", "", "directory with ca.pem, cert.pem, key.pem (or ca.crt, tls.crt, tls.key)")
 	f.IntVar(&g.timeout, "timeout", 5, "timeout of the connection in seconds")
 	f.BoolVar(&g.dial.Wait, "wait", false, "wait until the daemon can be reached, --timeout seconds if that is given")
+	g.profiles.add(f)
 	root.Flags().BoolVarP(&showVersion, "version", "v", false, "print the version")
-	root.AddCommand(newBuild(g), newDiskUsage(g), newPrune(g), newPruneHistories(g), newDialStdio(g), newDebug(g))
+	root.AddCommand(newBuild(g), newDiskUsage(g), newPrune(g), newPruneHistories(g), newDialStdio(g), newDebug(g, daemonRoot))
 	return root
 }
 
