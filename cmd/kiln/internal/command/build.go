@@ -76,7 +76,7 @@ func newBuild(g *globals) *cobra.Command {
 	f.StringArrayVar(&b.allow, "allow", nil, "allow extra privileged entitlement: network.host, security.insecure, device")
 	f.StringArrayVar(&b.ssh, "ssh", nil, "allow forwarding an SSH agent: default|<id>[=<socket>[,raw=false]|<key>[,<key>]]")
 	f.StringVar(&b.metadataFile, "metadata-file", "", "write build metadata, such as the image digest, to a file as JSON")
-	f.StringVar(&b.policyFile, "source-policy-file", "", "read a source policy from a JSON file")
+	f.StringVar(&b.policyFile, "source-policy-file", "", "read a source policy from a JSON file (default $EXPERIMENTAL_BUILDKIT_SOURCE_POLICY)")
 	f.BoolVar(&b.proxyNetwork, "proxy-network", false, "run the build with proxy network enforcement")
 	f.StringVar(&b.refFile, "ref-file", "", "write the build ref to a file")
 	f.StringArrayVar(&b.authTLS, "registry-auth-tlscontext", nil, "TLS of the token service of a registry: host=<host>,ca=<ca>,cert=<cert>,key=<key>,insecure=true|false")

@@ -312,17 +312,21 @@ func (b *buildFlags) planSession(g *globals, p *plan) error {
 
 // planPolicy reads the policy. Fields that are not known are left to newer
 // daemons to miss.
-func (b *buildFlags) planPolicy(_ *globals, p *plan) error {
-	if b.policyFile == "" {
+func (b *buildFlags) planPolicy(g *globals, p *plan) error {
+	file := b.policyFile
+	if file == "" {
+		file = g.getenv("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY")
+	}
+	if file == "" {
 		return nil
 	}
-	data, err := os.ReadFile(b.policyFile)
+	data, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
 	policy := &sourcepolicy.Policy{}
 	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(data, policy); err != nil {
-		return fmt.Errorf("failed to unmarshal source-policy-file %q: %w", b.policyFile, err)
+		return fmt.Errorf("failed to unmarshal source-policy-file %q: %w", file, err)
 	}
 	p.request.SourcePolicy = policy
 	return nil
