@@ -21,6 +21,8 @@ type bundle struct {
 	dir  string
 	root string // mounted root file system
 	spec *specs.Spec
+	// net is the network the container is in.
+	net attachment
 	// foreign is how programs of the container's platform run.
 	foreign foreign
 	// mount mounts containerd mounts, see Config.Mount.
@@ -56,9 +58,15 @@ func (e *Executor) prepare(ctx context.Context, id string, c *executor.Container
 		return b, fmt.Errorf("create bundle: %w", err)
 	}
 	b.undo = append(b.undo, func() error { return os.RemoveAll(b.dir) })
+	if err := e.join(ctx, b, c); err != nil {
+		return b, err
+	}
 	b.root = filepath.Join(b.dir, "rootfs")
 	if err := b.mountAt(c.Root.Mounts, b.root, false); err != nil {
 		return b, fmt.Errorf("mount root file system: %w", err)
+	}
+	if err := b.trust(); err != nil {
+		return b, err
 	}
 	mounts, err := b.mountAll(ctx, c.Mounts)
 	if err != nil {

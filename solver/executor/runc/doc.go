@@ -20,5 +20,9 @@
 // # Networks
 //
 // "host" is the daemon's network, "none" a namespace with nothing but
-// loopback. The sandbox network is the host's unless configured otherwise.
+// loopback. The sandbox network is what Config.Networks gives. A container
+// behind the recording proxy is in a namespace of the proxy's; its certificate
+// is in the container's bundle of certificates as long as the container is
+// there. /etc/resolv.conf is made for each container from what the host says
+// at that time.
 package runc

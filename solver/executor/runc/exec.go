@@ -65,8 +65,8 @@ func (e *Executor) Exec(ctx context.Context, id string, p executor.Process) erro
 	if err := os.Mkdir(b.dir, 0o700); err != nil {
 		return err
 	}
-	inside := &joined{pidFile: filepath.Join(b.dir, "pid")}
 	done := make(chan struct{})
+	inside := &joined{pidFile: filepath.Join(b.dir, "pid"), done: done}
 	started := make(chan int, 1)
 	go func() {
 		runtime, ok := <-started
@@ -75,7 +75,7 @@ func (e *Executor) Exec(ctx context.Context, id string, p executor.Process) erro
 		}
 		inside.runtime = runtime
 		stdio.started(runtime)
-		attend(ctx, &p, stdio, handle{signal: inside.signal, kill: func() { inside.kill(done) }}, done)
+		attend(ctx, &p, stdio, handle{signal: inside.signal, kill: inside.kill}, done)
 	}()
 	opts := &gorunc.ExecOpts{
 		IO: stdio, Started: started, PidFile: inside.pidFile, LogFile: b.log(),
@@ -98,14 +98,17 @@ type joined struct {
 	runtime int
 	// pidFile is where the runtime writes the number of the process.
 	pidFile string
+	// done is closed when the runtime has ended.
+	done <-chan struct{}
 }
 
-// signal signals the process; before there is one, the runtime, which passes
-// on what it can.
+// signal signals the process as soon as there is one.
 func (j *joined) signal(number int) {
+	if !awaitFile(j.pidFile, j.done) {
+		return
+	}
 	fd, ok := j.open()
 	if !ok {
-		_ = unix.Kill(j.runtime, unix.Signal(number))
 		return
 	}
 	defer unix.Close(fd)
@@ -114,7 +117,7 @@ func (j *joined) signal(number int) {
 
 // kill kills until the process has ended. Killing the runtime's process would
 // leave the other one alone.
-func (j *joined) kill(done <-chan struct{}) {
+func (j *joined) kill() {
 	wait := 5 * time.Millisecond
 	for {
 		if fd, ok := j.open(); ok {
@@ -122,7 +125,7 @@ func (j *joined) kill(done <-chan struct{}) {
 			unix.Close(fd)
 		}
 		select {
-		case <-done:
+		case <-j.done:
 			return
 		case <-time.After(wait):
 			wait = min(wait*2, killWait)

@@ -28,6 +28,12 @@ type Config struct {
 	// Runtime is the runtime's path or name; empty picks the first found of
 	// buildkit-runc, runc and crun.
 	Runtime string
+	// Networks gives containers their sandbox networks. If nil, that is the
+	// daemon's own.
+	Networks executor.Networks
+	// Proxies gives containers networks behind the recording proxy. If nil,
+	// those that want one are refused.
+	Proxies executor.Proxies
 	// DNS replaces what the host's resolv.conf says.
 	DNS DNS
 	// CgroupParent is used where a container names none.

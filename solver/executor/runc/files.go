@@ -33,7 +33,7 @@ func (e *Executor) files(b *bundle, c *executor.Container) ([]specs.Mount, error
 		data []byte
 	}{
 		{"/etc/hosts", hosts},
-		{"/etc/resolv.conf", e.resolvConf(c.Network)},
+		{"/etc/resolv.conf", e.resolvConf(b.net.host)},
 	} {
 		source := filepath.Join(b.dir, filepath.Base(f.dest))
 		// The mode is what processes of any user in the container need.
@@ -62,64 +62,4 @@ func hostsFile(name string, extra []executor.HostIP) ([]byte, error) {
 		fmt.Fprintf(&b, "%s\t%s\n", h.IP, h.Host)
 	}
 	return b.Bytes(), nil
-}
-
-// defaultNameservers are used when the host names none that a container in a
-// network of its own could reach.
-var defaultNameservers = []string{"8.8.8.8", "8.8.4.4"}
-
-// resolvConf is the host's, changed by the configuration. A container in the
-// host's network may use name servers on loopback addresses, others not.
-func (e *Executor) resolvConf(network executor.NetworkMode) []byte {
-	dns := e.cfg.DNS
-	host := readResolvConf()
-	if len(dns.Nameservers) == 0 {
-		dns.Nameservers = host.Nameservers
-	}
-	if len(dns.Search) == 0 {
-		dns.Search = host.Search
-	}
-	if len(dns.Options) == 0 {
-		dns.Options = host.Options
-	}
-	if len(dns.Nameservers) == 0 && network != executor.NetworkHost {
-		dns.Nameservers = defaultNameservers
-	}
-	var b bytes.Buffer
-	for _, n := range dns.Nameservers {
-		fmt.Fprintf(&b, "nameserver %s\n", n)
-	}
-	if len(dns.Search) > 0 {
-		fmt.Fprintf(&b, "search %s\n", strings.Join(dns.Search, " "))
-	}
-	if len(dns.Options) > 0 {
-		fmt.Fprintf(&b, "options %s\n", strings.Join(dns.Options, " "))
-	}
-	return b.Bytes()
-}
-
-func readResolvConf() DNS {
-	f, err := os.Open("/etc/resolv.conf")
-	if err != nil {
-		return DNS{}
-	}
-	defer f.Close()
-	buf := make([]byte, maxResolvConf)
-	n, _ := f.Read(buf)
-	var dns DNS
-	for line := range strings.Lines(string(buf[:n])) {
-		fields := strings.Fields(line)
-		if len(fields) < 2 {
-			continue
-		}
-		switch fields[0] {
-		case "nameserver":
-			dns.Nameservers = append(dns.Nameservers, fields[1])
-		case "search", "domain":
-			dns.Search = fields[1:]
-		case "options":
-			dns.Options = append(dns.Options, fields[1:]...)
-		}
-	}
-	return dns
 }

@@ -42,7 +42,7 @@ func (e *Executor) newSpec(b *bundle, c *executor.Container, mounts []specs.Moun
 		Root:   &specs.Root{Path: b.root, Readonly: c.Root.Readonly},
 		Mounts: append(append(systemMounts(c), b.foreign.mounts()...), mounts...),
 		Linux: &specs.Linux{
-			Namespaces: namespaces(c.Network), MaskedPaths: maskedPaths, ReadonlyPaths: readonlyPaths,
+			Namespaces: b.namespaces(), MaskedPaths: maskedPaths, ReadonlyPaths: readonlyPaths,
 			Resources: resources(c), CgroupsPath: e.cgroupsPath(b.id, c.CgroupParent),
 		},
 	}
@@ -108,7 +108,7 @@ func (b *bundle) newProcess(p *executor.Process, c *executor.Container) (*specs.
 		caps = allCapabilities()
 	}
 	out := &specs.Process{
-		Terminal: p.Tty, Args: b.foreign.arguments(b.root, p.Args, p.Env), Env: p.Env, Cwd: path.Clean(cwd), User: u,
+		Terminal: p.Tty, Args: b.foreign.arguments(b.root, p.Args, p.Env), Env: b.net.environ(p.Env), Cwd: path.Clean(cwd), User: u,
 		Capabilities: &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps},
 	}
 	if c != nil && c.Insecure {
@@ -129,15 +129,15 @@ func (b *bundle) process(p *executor.Process) (*specs.Process, error) {
 	return out, nil
 }
 
-func namespaces(network executor.NetworkMode) []specs.LinuxNamespace {
+func (b *bundle) namespaces() []specs.LinuxNamespace {
 	out := []specs.LinuxNamespace{
 		{Type: specs.PIDNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}, {Type: specs.MountNamespace},
 	}
 	if cgroup2() {
 		out = append(out, specs.LinuxNamespace{Type: specs.CgroupNamespace})
 	}
-	if network == executor.NetworkNone {
-		out = append(out, specs.LinuxNamespace{Type: specs.NetworkNamespace})
+	if !b.net.host {
+		out = append(out, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: b.net.path})
 	}
 	return out
 }
