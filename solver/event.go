@@ -14,6 +14,7 @@ type Event struct {
 	Log     *LogEvent
 	Warning *WarningEvent
 	Traffic *TrafficEvent
+	Pin     *PinEvent
 }
 
 // VertexEvent announces a vertex or a change of its state. The last event of

@@ -109,6 +109,10 @@ func addressed(ev solver.Event, d digest.Digest) solver.Event {
 		v := *ev.Traffic
 		v.Vertex = d
 		ev.Traffic = &v
+	case ev.Pin != nil && ev.Pin.Vertex == "":
+		v := *ev.Pin
+		v.Vertex = d
+		ev.Pin = &v
 	}
 	return ev
 }

@@ -31,6 +31,7 @@ const (
 	nameExit       = "gatewayapi.ExitMessage"
 	nameDeny       = "policysession.DecisionResponse"
 	nameSolve      = "errdefs.Solve"
+	nameMaterials  = "errdefs.ProvenanceMaterialsIncomplete"
 )
 
 // exitMessage is the JSON of an exit code.
@@ -57,6 +58,8 @@ func detailOf(err error) (string, any) {
 		return nameDeny, denyDetail(e)
 	case *solver.InspectError:
 		return nameSolve, solveDetail{e}
+	case *solver.MaterialsError:
+		return nameMaterials, materialsDetail(e)
 	}
 	return "", nil
 }
@@ -148,8 +151,9 @@ var wrappers = map[string]func(data []byte, err error) error{
 		}
 		return &solver.CapError{Name: c.GetName(), Err: err}
 	},
-	nameDeny:  wrapDeny,
-	nameSolve: wrapSolve,
+	nameDeny:      wrapDeny,
+	nameSolve:     wrapSolve,
+	nameMaterials: wrapMaterials,
 	nameFrontend: func(data []byte, err error) error {
 		var f errdefs.Frontend
 		if json.Unmarshal(data, &f) != nil {

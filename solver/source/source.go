@@ -74,6 +74,9 @@ type Key struct {
 	Content string
 	// Volatile says that Definition means nothing outside this process.
 	Volatile bool
+	// Pin is what provenance tells of the source: the digest of an image or
+	// file, the commit of a repository. Empty if there is nothing to tell.
+	Pin string
 }
 
 // Resolver is implemented by sources that can describe what they name without

@@ -46,6 +46,9 @@ func (o *Op) Keys(ctx context.Context, env solver.Env) (solver.KeySpec, error) {
 		return solver.KeySpec{}, err
 	}
 	spec := solver.KeySpec{Digest: digest.FromString(keyPrefix + k.Definition), Volatile: k.Volatile}
+	if k.Pin != "" {
+		env.Emit(solver.Event{Pin: &solver.PinEvent{Pin: k.Pin}})
+	}
 	if k.Content != "" {
 		spec.Content = digest.FromString(keyPrefix + k.Content)
 	}

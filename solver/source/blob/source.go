@@ -136,7 +136,7 @@ func (in *instance) Key(context.Context, solver.Env) (source.Key, error) {
 	if err != nil {
 		return source.Key{}, fmt.Errorf("key of blob %s: %w", in.locator.name, err)
 	}
-	return source.Key{Definition: digest.FromBytes(b).String()}, nil
+	return source.Key{Definition: digest.FromBytes(b).String(), Pin: in.locator.digest.String()}, nil
 }
 
 // name of the file: as wished, else the digest's if fallback.

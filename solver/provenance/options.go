@@ -1,0 +1,127 @@
+package provenance
+
+import (
+	"encoding/csv"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/errdefs"
+)
+
+// defaultFilename is what the statement is called in exports to files.
+const defaultFilename = "provenance.json"
+
+// Options say what is told, and how.
+type Options struct {
+	// Min leaves out steps, texts and what users write themselves.
+	Min bool
+	// V02 asks for the older version of SLSA.
+	V02 bool
+	// BuilderID names who vouches for it.
+	BuilderID string
+	// Reproducible is the user's claim that the result is.
+	Reproducible bool
+	// InlineOnly keeps the statement out of exports to files.
+	InlineOnly bool
+	// CompleteMaterials makes a material without a digest an error.
+	CompleteMaterials bool
+	// Filename in exports to files.
+	Filename string
+	// Custom has fields that the daemon's owner adds.
+	Custom map[string]any
+}
+
+// ParseOptions reads the value of a request's "attest:provenance": key=value
+// pairs in one line of CSV. Errors are of kind InvalidArgument and name the
+// key.
+func ParseOptions(value string) (Options, error) {
+	o := Options{Filename: defaultFilename}
+	if value == "" {
+		return o, nil
+	}
+	fields, err := csv.NewReader(strings.NewReader(value)).Read()
+	if err != nil {
+		return o, fmt.Errorf("attest:provenance: %w: %w", err, errdefs.ErrInvalidArgument)
+	}
+	for _, field := range fields {
+		k, v, _ := strings.Cut(field, "=")
+		if err := o.set(strings.TrimSpace(k), v); err != nil {
+			return o, err
+		}
+	}
+	return o, nil
+}
+
+// set stores one pair; unknown ones are for other builders.
+func (o *Options) set(k, v string) (err error) {
+	switch k {
+	case "mode":
+		switch v {
+		case "min":
+			o.Min = true
+		case "max", "full":
+			o.Min = false
+		default:
+			return fmt.Errorf("invalid mode %q: want min or max: %w", v, errdefs.ErrInvalidArgument)
+		}
+	case "version":
+		if v != "v1" && v != "v0.2" {
+			return fmt.Errorf("invalid provenance SLSA version: %s: %w", v, errdefs.ErrInvalidArgument)
+		}
+		o.V02 = v == "v0.2"
+	case "builder-id":
+		o.BuilderID = v
+	case "reproducible":
+		o.Reproducible, err = boolean(k, v)
+	case "complete-materials":
+		o.CompleteMaterials, err = boolean(k, v)
+	case "inline-only":
+		// Clients send it beside values of their own: what is not true is false.
+		o.InlineOnly, _ = strconv.ParseBool(v)
+	case "filename":
+		o.Filename = v
+	}
+	return err
+}
+
+func boolean(k, v string) (bool, error) {
+	b, err := strconv.ParseBool(v)
+	if err != nil {
+		return false, fmt.Errorf("failed to parse %s flag %q: %w", k, v, errdefs.ErrInvalidArgument)
+	}
+	return b, nil
+}
+
+// Kinds of attestations that a request can ask for, as its arguments spell
+// them after "attest:".
+const (
+	AttestProvenance = "provenance"
+	AttestSBOM       = "sbom"
+)
+
+// Requested returns the attestations that arguments ask for, with their
+// values. One that is switched off is not among them.
+func Requested(args map[string]string) (map[string]string, error) {
+	out := map[string]string{}
+	for _, k := range slices.Sorted(maps.Keys(args)) {
+		kind, ok := strings.CutPrefix(k, prefixAttest)
+		if !ok {
+			if kind, ok = strings.CutPrefix(k, "build-arg:BUILDKIT_ATTEST_"); !ok {
+				continue
+			}
+			kind = strings.ToLower(kind)
+		}
+		if kind != AttestProvenance && kind != AttestSBOM {
+			return nil, fmt.Errorf("unknown attestation type %q: %w", kind, errdefs.ErrInvalidArgument)
+		}
+		if enabled, err := strconv.ParseBool(args[k]); err == nil && !enabled {
+			delete(out, kind)
+			continue
+		}
+		out[kind] = args[k]
+	}
+	return out, nil
+}
