@@ -25,8 +25,9 @@ const (
 
 // Containers makes containers for a frontend.
 type Containers interface {
-	// NewContainer mounts what a container is made of. It does not look at
-	// entitlements: that is for Container.Run, whose answer frontends expect.
+	// NewContainer mounts what a container is made of; ctx lasts as long as the
+	// container. It does not look at entitlements: that is for Container.Run,
+	// whose answer frontends expect.
 	NewContainer(ctx context.Context, spec ContainerSpec) (Container, error)
 }
 
@@ -108,12 +109,13 @@ func (c *container) release(ctx context.Context) error {
 	return c.Close(context.WithoutCancel(ctx))
 }
 
-// make makes the Container. The maker was counted in by enter.
+// make makes the Container, unless ctx ends meanwhile. What is made belongs to
+// the container's own context. The maker was counted in by enter.
 func (c *container) make(ctx context.Context, maker Containers, spec ContainerSpec) error {
 	defer c.users.Done()
-	ctx, done := whileBoth(ctx, c.ctx)
-	defer done()
-	made, err := maker.NewContainer(ctx, spec)
+	stop := context.AfterFunc(ctx, func() { c.cancel(context.Cause(ctx)) })
+	defer stop()
+	made, err := maker.NewContainer(c.ctx, spec)
 	if err != nil {
 		return err
 	}

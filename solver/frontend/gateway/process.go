@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
 	"github.com/moby/sys/signal"
 
 	"github.com/kilnbuild/kiln/solver"
@@ -86,6 +87,9 @@ func (p *process) run(ctx context.Context, c *container, spec Process) {
 	case err = <-ended:
 		p.announce()
 	}
+	if err != nil {
+		log.G(ctx).WithError(err).Debugf("process %s of a frontend ended", p.id)
+	}
 	if p.input != nil {
 		_ = p.input.Close()
 	}
@@ -100,7 +104,7 @@ func exitMessage(err error) *gateway.ExitMessage {
 	}
 	out := &gateway.ExitMessage{Code: unknownExit, Error: rpcerr.ToStatus(err)}
 	var exit *solver.ExitError
-	if errors.As(err, &exit) {
+	if errors.As(err, &exit) && exit.Code >= 0 {
 		out.Code = uint32(exit.Code)
 	}
 	return out

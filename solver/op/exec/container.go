@@ -64,7 +64,7 @@ type Container struct {
 }
 
 // Open mounts what a container is made of. env gives the sessions that secrets
-// come from. Close must be called.
+// come from. What clients forward ends with ctx. Close must be called.
 func Open(ctx context.Context, cfg Config, env solver.Env, spec ContainerSpec) (_ *Container, err error) {
 	op := &pb.ExecOp{Meta: &pb.Meta{}, Network: spec.Network}
 	for _, m := range spec.Mounts {
