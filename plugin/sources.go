@@ -30,7 +30,7 @@ func (b *Builder) newSources(registries *registry.Client, sessions *session.Mana
 	}
 	b.later(func(context.Context) error { urls.Close(); return nil })
 	blobs := blob.New(blob.Config{Registries: registries, Sessions: sessions, Refs: b.refs})
-	repositories, err := git.New(git.Config{Sessions: sessions, Refs: b.refs, Root: filepath.Join(h.Root, "git")})
+	repositories, err := git.New(git.Config{Sessions: sessions, Refs: b.refs, Blobs: blobs, Root: filepath.Join(h.Root, "git")})
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 )
 
 // maxMemo bounds what is remembered for one session.
@@ -33,10 +34,11 @@ func NewMemo[V any](sessions *Manager) *Memo[V] {
 }
 
 // Do returns the answer to a question, asking at most once for the first open
-// session of ids. Errors are not remembered. Without an open session it asks
+// session of ids. If none is open yet, one is waited for: builds may begin
+// before their sessions. Errors are not remembered. Without a session it asks
 // every time.
 func (m *Memo[V]) Do(ctx context.Context, ids []string, question string, ask func(context.Context) (V, error)) (V, error) {
-	s := m.sessions.first(ids)
+	s := m.sessions.await(ctx, ids)
 	if s == nil {
 		return ask(ctx)
 	}
@@ -119,6 +121,32 @@ func (m *Manager) AtEnd(ids []string, fn func()) bool {
 	}
 	context.AfterFunc(s.ctx, fn)
 	return true
+}
+
+// await returns the first open session of ids, waiting at most WaitTimeout for
+// one to be opened; nil if none is.
+func (m *Manager) await(ctx context.Context, ids []string) *Session {
+	if s := m.first(ids); s != nil || len(ids) == 0 {
+		return s
+	}
+	timeout := time.NewTimer(WaitTimeout)
+	defer timeout.Stop()
+	for {
+		m.mu.Lock()
+		changed := m.changed
+		m.mu.Unlock()
+		// Looked up after the channel was taken, so that none is missed.
+		if s := m.first(ids); s != nil {
+			return s
+		}
+		select {
+		case <-changed:
+		case <-timeout.C:
+			return nil
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // first returns the first session of ids that is open now, or nil.

@@ -24,13 +24,15 @@ const idleLimit = 5 * time.Minute
 // directory, and an agent socket while that is open.
 type access struct {
 	*command
+	// build is the one that the access is for.
+	build solver.Env
 	dir   string
 	agent *session.AgentSocket
 }
 
 // newAccess collects the credentials for a spec. The caller closes it.
 func (s *Source) newAccess(ctx context.Context, env solver.Env, sp *spec) (a *access, err error) {
-	a = &access{}
+	a = &access{build: env}
 	if a.dir, err = os.MkdirTemp(s.tmp, ""); err != nil {
 		return nil, fmt.Errorf("make directory for git: %w", err)
 	}

@@ -93,7 +93,7 @@ func (w *writer) write(ctx context.Context, t tree, depth int) error {
 // locked does what needs the mirror, and returns the trees of the submodules.
 // If the subdirectory is in a submodule, nothing is written and it is the one.
 func (w *writer) locked(ctx context.Context, t tree, depth int) (below []tree, err error) {
-	m, err := w.source.openMirror(ctx, w.access.command, t.remote, format(t.want.id))
+	m, err := w.open(ctx, t, depth)
 	if err != nil {
 		return nil, err
 	}
@@ -132,6 +132,14 @@ func (w *writer) locked(ctx context.Context, t tree, depth int) (below []tree, e
 		return nil, fmt.Errorf("failed to checkout remote %s: %w", t.remote, err)
 	}
 	return v.below(ctx, t)
+}
+
+// open opens the mirror of a tree. Only the first may come from a bundle.
+func (w *writer) open(ctx context.Context, t tree, depth int) (*mirror, error) {
+	if depth == 0 {
+		return w.source.mirrorOf(ctx, w.access, w.spec, t.want.id)
+	}
+	return w.source.openMirror(ctx, w.access.command, t.remote, mirrorKind{format: format(t.want.id)})
 }
 
 // view is a commit in a locked mirror.

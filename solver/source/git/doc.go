@@ -10,6 +10,8 @@
 //   - Spec: what the identifier asks for: remote, reference, subdirectory and
 //     how to check out.
 //   - Resolved: the reference in full and the object it names.
+//   - Bundle: a file with objects and references of a repository. It can stand
+//     in for the remote, which is then not asked, or be what comes out.
 //   - Mirror: a bare repository with what was fetched of a remote so far. It is
 //     kept as a mutable ref, so that it is found again, counted and pruned.
 //   - Command: one run of the git program, with nothing of this machine's
@@ -24,6 +26,12 @@
 // after the lock of the one above is given back, so that no two checkouts can
 // wait for each other. Within one session a reference is asked for once.
 //
+// # Signatures
+//
+// If the spec wants one, there is no key before the commit or its annotated tag
+// is here and verified: its bytes are those of its id, and one of the spec's
+// keys has signed them.
+//
 // # Determinism
 //
 // Files have mode 0644 or 0755 and directories 0755, whatever the daemon's
@@ -37,6 +45,6 @@
 //
 // # What it does not do
 //
-// It verifies no signatures, and neither reads nor makes bundles. Objects of
-// large file storage stay pointers.
+// Objects of large file storage stay pointers. A bundle that was made is not
+// the same for every history of its mirror, and has no submodules.
 package git

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/kilnbuild/kiln/solver/ref"
 )
@@ -29,15 +30,42 @@ type mirror struct {
 	remote remote
 	git    *command
 	dir    string
+	// bundle brings the objects instead of the remote, if it is not nil: it
+	// returns the path of a file that stays until the access is closed.
+	bundle func(ctx context.Context) (path string, err error)
+	// deep says that the mirror has the history of what it has.
+	deep bool
 	// damaged says that a command failed, which may have left locks behind.
 	damaged bool
 	closed  func(context.Context) error
 }
 
-// openMirror returns the mirror for a remote and a format of ids ("sha1" or
-// "sha256"). The caller closes it, which gives the lock back.
-func (s *Source) openMirror(ctx context.Context, git *command, rem remote, format string) (*mirror, error) {
-	key := "git mirror " + format + " " + rem.url
+// mirrorKind says which of the mirrors of a remote is meant.
+type mirrorKind struct {
+	// format of ids: "sha1" or "sha256".
+	format string
+	// deep is for mirrors with histories.
+	deep bool
+	// bundle is the digest of the one whose objects the mirror has; it has no
+	// others, because nobody else vouches for them.
+	bundle digest.Digest
+}
+
+// key is the mirror's name among mutable refs.
+func (k mirrorKind) key(rem remote) string {
+	switch {
+	case k.bundle != "":
+		return "git bundle " + k.format + " " + k.bundle.String()
+	case k.deep:
+		return "git mirror with history " + k.format + " " + rem.url
+	}
+	return "git mirror " + k.format + " " + rem.url
+}
+
+// openMirror returns a mirror for a remote. The caller closes it, which gives
+// the lock back.
+func (s *Source) openMirror(ctx context.Context, git *command, rem remote, kind mirrorKind) (*mirror, error) {
+	key := kind.key(rem)
 	unlock, err := s.locks.lock(ctx, key)
 	if err != nil {
 		return nil, err
@@ -53,12 +81,12 @@ func (s *Source) openMirror(ctx context.Context, git *command, rem remote, forma
 		unlock()
 		return nil, fmt.Errorf("open mirror of %s: %w", rem, err)
 	}
-	m := &mirror{remote: rem, git: git.in(dir, ""), dir: dir}
+	m := &mirror{remote: rem, git: git.in(dir, ""), dir: dir, deep: kind.deep}
 	m.closed = func(ctx context.Context) error {
 		defer unlock()
 		return errors.Join(release(), active.Release(ctx))
 	}
-	if err := m.prepare(ctx, format); err != nil {
+	if err := m.prepare(ctx, kind.format); err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare mirror of %s: %w", rem, err), m.close(context.WithoutCancel(ctx)))
 	}
 	return m, nil
@@ -177,6 +205,9 @@ func (m *mirror) complete(ctx context.Context, w want) (string, error) {
 		return "", context.Cause(ctx)
 	}
 	c := m.commit(ctx, w.id)
+	if c == "" && m.bundle != nil {
+		return "", fmt.Errorf("commit %s not found in bundle for %s: %w", w.id, m.remote, errdefs.ErrNotFound)
+	}
 	if c == "" {
 		return "", fmt.Errorf("object %s of remote %s is not a commit or its tag: %w", w.id, m.remote, errdefs.ErrInvalidArgument)
 	}
@@ -186,6 +217,9 @@ func (m *mirror) complete(ctx context.Context, w want) (string, error) {
 // fetch tries from the cheapest to the dearest: the reference without history,
 // the object without history, everything.
 func (m *mirror) fetch(ctx context.Context, w want) error {
+	if m.bundle != nil {
+		return m.unbundle(ctx)
+	}
 	if w.ref != "" && !w.only && !isCommit(w.ref) {
 		// Names of remotes are not used here: they could get into each
 		// other's way, as "a" and "a/b" do.
@@ -216,13 +250,17 @@ func (m *mirror) fetch(ctx context.Context, w want) error {
 	return nil
 }
 
-// shallow fetches one object without its history, or with it where the server
-// cannot leave it out.
+// shallow fetches one object without its history, or with it where that is
+// wanted or the server cannot leave it out.
 func (m *mirror) shallow(ctx context.Context, refspec string) error {
 	args := []string{"fetch", "--progress", "--no-tags", "--no-write-fetch-head", "--force", "--depth=1", "--", m.remote.url, refspec}
+	deep := append(args[:5:5], args[6:]...)
+	if m.deep {
+		args = deep
+	}
 	_, err := m.git.run(ctx, args...)
 	if said(err, "shallow", "--depth") {
-		_, err = m.git.run(ctx, append(args[:5:5], args[6:]...)...)
+		_, err = m.git.run(ctx, deep...)
 	}
 	return err
 }

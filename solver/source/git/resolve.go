@@ -32,6 +32,10 @@ func (r resolved) matches(sp *spec) error {
 // not at all if the commit is given.
 func (s *Source) resolve(ctx context.Context, env solver.Env, sp *spec) (resolved, error) {
 	switch {
+	case sp.bundle != nil && (sp.ref == "" || isCommit(sp.ref)):
+		return resolved{Ref: sp.checksum, Checksum: sp.checksum}, nil
+	case sp.bundle != nil:
+		return s.bundled(ctx, env, sp)
 	case isCommit(sp.ref):
 		return resolved{Ref: sp.ref, Checksum: sp.ref}, nil
 	case sp.fetchByCommit:

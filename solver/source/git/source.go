@@ -10,12 +10,15 @@ import (
 	"github.com/kilnbuild/kiln/solver/ref"
 	"github.com/kilnbuild/kiln/solver/session"
 	"github.com/kilnbuild/kiln/solver/source"
+	"github.com/kilnbuild/kiln/solver/source/blob"
 )
 
 // Config is what the source needs.
 type Config struct {
 	Sessions *session.Manager
 	Refs     *ref.Store
+	// Blobs, optional, brings bundles.
+	Blobs *blob.Source
 	// Root is a directory of the source's own, for indexes, known hosts and
 	// sockets of agents while they are in use. What is in it is removed.
 	Root string
@@ -59,8 +62,9 @@ func (s *Source) Open(_ context.Context, id source.Identifier) (source.Instance,
 	return &instance{source: s, spec: sp}, nil
 }
 
-// Resolve describes what the identifier names. The commit's time is looked up
-// only if it is asked for: that takes the commit itself.
+// Resolve describes what the identifier names. The commit's time and the
+// objects themselves are looked up only if they are asked for, or a signature
+// has to be verified: that takes the commit itself.
 func (s *Source) Resolve(ctx context.Context, env solver.Env, id source.Identifier, opt source.ResolveOptions) (*source.Meta, error) {
 	sp, err := parseSpec(id)
 	if err != nil {
@@ -74,33 +78,26 @@ func (s *Source) Resolve(ctx context.Context, env solver.Env, id source.Identifi
 	if !sp.keepGitDir {
 		m.CommitChecksum = r.CommitChecksum
 	}
+	if !opt.CommitTime && !opt.GitObject && sp.signed == nil {
+		return &source.Meta{Git: m}, nil
+	}
+	o, err := s.inspect(ctx, env, sp, r)
+	if err != nil {
+		return nil, err
+	}
+	if err := sp.signed.verify(o); err != nil {
+		return nil, fmt.Errorf("signature of %s: %w", sp.remote, err)
+	}
 	if opt.CommitTime {
-		t, err := s.commitTime(ctx, env, sp, r)
-		if err != nil {
-			return nil, err
+		m.CommitTime = &o.time
+	}
+	if opt.GitObject {
+		m.CommitObject, m.TagObject = o.commit, o.tag
+		if m.CommitChecksum = ""; o.tag != nil {
+			m.CommitChecksum = o.commitID
 		}
-		m.CommitTime = &t
 	}
 	return &source.Meta{Git: m}, nil
-}
-
-// commitTime brings the commit into the mirror and returns its time.
-func (s *Source) commitTime(ctx context.Context, env solver.Env, sp *spec, r resolved) (int64, error) {
-	a, err := s.newAccess(ctx, env, sp)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = a.close() }()
-	m, err := s.openMirror(ctx, a.command, sp.remote, format(r.Checksum))
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = m.close(context.WithoutCancel(ctx)) }()
-	commit, err := m.complete(ctx, want{ref: r.Ref, id: r.Checksum, only: sp.fetchByCommit})
-	if err != nil {
-		return 0, err
-	}
-	return m.time(ctx, commit)
 }
 
 // instance is one reference of one build.
@@ -118,9 +115,18 @@ func (in *instance) Key(ctx context.Context, env solver.Env) (source.Key, error)
 		if err != nil {
 			return source.Key{}, err
 		}
+		if in.spec.signed != nil {
+			o, err := in.source.inspect(ctx, env, in.spec, r)
+			if err != nil {
+				return source.Key{}, err
+			}
+			if err := in.spec.signed.verify(o); err != nil {
+				return source.Key{}, fmt.Errorf("signature of %s: %w", in.spec.remote, err)
+			}
+		}
 		in.resolved = &r
 	}
-	return source.Key{Definition: in.spec.key(*in.resolved)}, nil
+	return source.Key{Definition: in.spec.key(*in.resolved), Pin: in.resolved.Checksum}, nil
 }
 
 // Fetch checks out what Key found.
@@ -133,5 +139,8 @@ func (in *instance) Fetch(ctx context.Context, env solver.Env) (*ref.Ref, error)
 		return nil, err
 	}
 	defer func() { _ = a.close() }()
+	if in.spec.asBundle {
+		return in.source.pack(ctx, a, in.spec, *in.resolved)
+	}
 	return in.source.checkout(ctx, a, in.spec, *in.resolved)
 }

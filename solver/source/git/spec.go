@@ -8,6 +8,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/kilnbuild/kiln/solver/source"
+	"github.com/kilnbuild/kiln/solver/source/blob"
 )
 
 // Names of attributes on the wire.
@@ -24,7 +25,10 @@ const (
 	attrFetchByCommit  = "git.fetchbycommit"
 	attrBundle         = "git.bundle"
 	attrCheckoutBundle = "git.checkoutbundle"
-	attrSigPrefix      = "git.sig."
+	attrSigKey         = "git.sig.pubkey"
+	attrSigExpired     = "git.sig.rejectexpired"
+	attrSigRequireTag  = "git.sig.requiresignedtag"
+	attrSigIgnoreTag   = "git.sig.ignoresignedtag"
 )
 
 const (
@@ -48,24 +52,35 @@ type spec struct {
 	// knownHosts are lines in the form of ssh's file of that name.
 	knownHosts                                            string
 	keepGitDir, skipSubmodules, commitTime, fetchByCommit bool
+	// bundle is where the objects are, instead of at the remote; nil for the
+	// remote.
+	bundle *blob.Locator
+	// asBundle wants one file with the commit and its history, no checkout.
+	asBundle bool
+	// signed is what signature the commit must have; nil for none.
+	signed *signed
+}
+
+// signed says which signature is good enough.
+type signed struct {
+	// keys of which one must have made it, as text.
+	keys []byte
+	// rejectExpired refuses keys and signatures that are expired by now.
+	rejectExpired bool
+	// requireTag wants the signature on an annotated tag, ignoreTag on the
+	// commit; without either one of them is enough.
+	requireTag, ignoreTag bool
 }
 
 var checksumForm = regexp.MustCompile(`^[a-fA-F0-9]+$`)
 
-// parseSpec reads an identifier. Errors are errdefs InvalidArgument, or
-// NotImplemented for bundles and signatures.
+// parseSpec reads an identifier. Errors are errdefs InvalidArgument.
 func parseSpec(id source.Identifier) (*spec, error) {
-	for name := range id.Attrs {
-		if name == attrBundle || name == attrCheckoutBundle || strings.HasPrefix(name, attrSigPrefix) {
-			return nil, fmt.Errorf("attribute %s: this builder has neither git bundles nor git signatures, pin the commit with %s: %w",
-				name, attrChecksum, errdefs.ErrNotImplemented)
-		}
-	}
 	s := &spec{
 		tokenSecret: id.Attrs[attrTokenSecret], headerSecret: id.Attrs[attrHeaderSecret], sshID: id.Attrs[attrSSHSocket],
 		knownHosts: id.Attrs[attrKnownHosts], checksum: id.Attrs[attrChecksum],
 		keepGitDir: id.Attrs[attrKeepGitDir] == "true", skipSubmodules: id.Attrs[attrSkipSubmodules] == "true",
-		fetchByCommit: id.Attrs[attrFetchByCommit] == "true",
+		fetchByCommit: id.Attrs[attrFetchByCommit] == "true", asBundle: id.Attrs[attrCheckoutBundle] == "true",
 	}
 	if err := s.parseLocation(id); err != nil {
 		return nil, err
@@ -87,7 +102,56 @@ func parseSpec(id source.Identifier) (*spec, error) {
 	default:
 		return nil, fmt.Errorf("attribute %s is %q, want checkout or commit: %w", attrMTime, v, errdefs.ErrInvalidArgument)
 	}
+	if err := s.parseSigned(id.Attrs); err != nil {
+		return nil, err
+	}
+	if err := s.parseBundle(id.Attrs); err != nil {
+		return nil, err
+	}
 	return s, s.checkCommits()
+}
+
+// parseSigned reads what signature is wanted.
+func (s *spec) parseSigned(attrs map[string]string) error {
+	w := signed{
+		keys: []byte(attrs[attrSigKey]), rejectExpired: attrs[attrSigExpired] == "true",
+		requireTag: attrs[attrSigRequireTag] == "true", ignoreTag: attrs[attrSigIgnoreTag] == "true",
+	}
+	switch {
+	case len(w.keys) > 0:
+	case w.rejectExpired || w.requireTag || w.ignoreTag:
+		return fmt.Errorf("git signature verification requires a public key: set %s: %w", attrSigKey, errdefs.ErrInvalidArgument)
+	default:
+		return nil
+	}
+	if w.requireTag && w.ignoreTag {
+		return fmt.Errorf("attributes %s and %s exclude each other: %w", attrSigRequireTag, attrSigIgnoreTag, errdefs.ErrInvalidArgument)
+	}
+	s.signed = &w
+	return nil
+}
+
+// parseBundle reads where a bundle comes from, and checks what goes with one.
+func (s *spec) parseBundle(attrs map[string]string) error {
+	if s.asBundle && s.keepGitDir {
+		return fmt.Errorf("%s is incompatible with %s: %w", attrCheckoutBundle, attrKeepGitDir, errdefs.ErrInvalidArgument)
+	}
+	if s.asBundle && s.subdir != "" {
+		return fmt.Errorf("%s is incompatible with a subdirectory: %w", attrCheckoutBundle, errdefs.ErrInvalidArgument)
+	}
+	text := attrs[attrBundle]
+	if text == "" {
+		return nil
+	}
+	l, err := blob.ParseLocator(text, attrs)
+	if err != nil {
+		return fmt.Errorf("attribute %s: %w", attrBundle, err)
+	}
+	if !isCommit(s.checksum) {
+		return fmt.Errorf("%s requires %s to be set to a whole commit id: %w", attrBundle, attrChecksum, errdefs.ErrInvalidArgument)
+	}
+	s.bundle = &l
+	return nil
 }
 
 // parseLocation reads remote, reference and subdirectory. The identifier may
@@ -125,7 +189,7 @@ func (s *spec) checkCommits() error {
 		return nil
 	}
 	switch {
-	case !s.fetchByCommit:
+	case !s.fetchByCommit, s.bundle != nil:
 	case s.checksum == "":
 		return fmt.Errorf("fetch-by-commit requires a checksum or a commit SHA ref: %w", errdefs.ErrInvalidArgument)
 	case !isCommit(s.checksum):
@@ -187,6 +251,9 @@ func (s *spec) key(r resolved) string {
 	}
 	if s.commitTime {
 		id += "(mtime=commit)"
+	}
+	if s.asBundle {
+		id += "(bundle)"
 	}
 	return id
 }

@@ -91,10 +91,22 @@ func TestParseSpec(t *testing.T) {
 			t.Errorf("%s: %v", attr, err)
 		}
 	}
-	for _, attr := range []string{"git.bundle", "git.checkoutbundle", "git.sig.pubkey"} {
-		if _, err := parseSpec(source.Identifier{Ref: "h/r", Attrs: map[string]string{attr: "x"}}); !errdefs.IsNotImplemented(err) {
-			t.Errorf("%s: %v", attr, err)
+	locator := "oci-layout+blob://x@sha256:" + strings.Repeat("a", 64)
+	commit := strings.Repeat("b", 40)
+	for _, attrs := range []map[string]string{
+		{"git.bundle": "x", "git.checksum": commit},
+		{"git.bundle": locator},
+		{"git.bundle": locator, "git.checksum": "abc"},
+		{"git.checkoutbundle": "true", "git.keepgitdir": "true"},
+		{"git.sig.requiresignedtag": "true"},
+		{"git.sig.pubkey": "k", "git.sig.requiresignedtag": "true", "git.sig.ignoresignedtag": "true"},
+	} {
+		if _, err := parseSpec(source.Identifier{Ref: "h/r", Attrs: attrs}); !errdefs.IsInvalidArgument(err) {
+			t.Errorf("%v: %v", attrs, err)
 		}
+	}
+	if _, err := parseSpec(source.Identifier{Ref: "h/r#main:sub", Attrs: map[string]string{"git.checkoutbundle": "true"}}); !errdefs.IsInvalidArgument(err) {
+		t.Errorf("bundle of a subdirectory: %v", err)
 	}
 }
 
