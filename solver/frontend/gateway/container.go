@@ -80,9 +80,22 @@ type container struct {
 	mu sync.Mutex
 	// made says that the Container is there, released that it is going.
 	made, released bool
-	// users are the maker, processes, and calls that look into files.
-	users sync.WaitGroup
+	// users are the maker, processes, and calls that look into files; running
+	// counts the processes.
+	users   sync.WaitGroup
+	running int
 }
+
+// ran counts a process in or out.
+func (c *container) ran(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.running += n
+}
+
+// errBroken is what a release says that ended processes. Clients look for the
+// words, and for them in what the processes ended with.
+var errBroken = fmt.Errorf("processes of the container were ended: %w", context.Canceled)
 
 // use counts a user in, if there is something to use.
 func (c *container) use() (done func(), ok bool) {
@@ -95,18 +108,19 @@ func (c *container) use() (done func(), ok bool) {
 	return c.users.Done, true
 }
 
-// release ends what runs in the container and unmounts it.
-func (c *container) release(ctx context.Context) error {
+// release ends what runs in the container and unmounts it. broken says whether
+// anything ran.
+func (c *container) release(ctx context.Context) (broken bool, err error) {
 	c.mu.Lock()
 	c.released = true
+	broken = c.running > 0
 	c.mu.Unlock()
-	// Clients look for these words in what their processes ended with.
 	c.cancel(context.Canceled)
 	c.users.Wait()
 	if c.Container == nil {
-		return nil // could not be made
+		return false, nil // could not be made
 	}
-	return c.Close(context.WithoutCancel(ctx))
+	return broken, c.Close(context.WithoutCancel(ctx))
 }
 
 // make makes the Container, unless ctx ends meanwhile. What is made belongs to
@@ -205,7 +219,8 @@ func (s *Session) container(id string) (*container, func(), error) {
 	return nil, nil, fmt.Errorf("container %q previously released or not created: %w", id, errdefs.ErrNotFound)
 }
 
-// ReleaseContainer ends a container and its processes.
+// ReleaseContainer ends a container and its processes. That there were any is
+// an error of kind Canceled, but the container is gone.
 func (s *Session) ReleaseContainer(ctx context.Context, req *gateway.ReleaseContainerRequest) (*gateway.ReleaseContainerResponse, error) {
 	s.mu.Lock()
 	c := s.containers[req.GetContainerID()]
@@ -214,7 +229,11 @@ func (s *Session) ReleaseContainer(ctx context.Context, req *gateway.ReleaseCont
 	if c == nil {
 		return nil, fmt.Errorf("container details for %s not found: %w", req.GetContainerID(), errdefs.ErrNotFound)
 	}
-	return &gateway.ReleaseContainerResponse{}, c.release(ctx)
+	broken, err := c.release(ctx)
+	if broken {
+		err = errors.Join(errBroken, err)
+	}
+	return &gateway.ReleaseContainerResponse{}, err
 }
 
 // Close ends the conversation with everything that was started in it, and
@@ -229,7 +248,7 @@ func (s *Session) Close(ctx context.Context) error {
 	var group sync.WaitGroup
 	for _, c := range all {
 		group.Go(func() {
-			err := c.release(ctx)
+			_, err := c.release(ctx)
 			mu.Lock()
 			defer mu.Unlock()
 			errs = append(errs, err)

@@ -76,6 +76,7 @@ func newProcess(x *execStream, id string, init *gateway.InitMessage) (*process, 
 func (p *process) run(ctx context.Context, c *container, spec Process) {
 	ctx, done := whileBoth(ctx, c.ctx)
 	defer done()
+	c.ran(1)
 	started := make(chan struct{})
 	ended := make(chan error, 1)
 	go func() { ended <- c.Run(ctx, spec, started) }()
@@ -87,6 +88,7 @@ func (p *process) run(ctx context.Context, c *container, spec Process) {
 	case err = <-ended:
 		p.announce()
 	}
+	c.ran(-1)
 	if err != nil {
 		log.G(ctx).WithError(err).Debugf("process %s of a frontend ended", p.id)
 	}
