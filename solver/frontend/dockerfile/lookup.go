@@ -69,15 +69,16 @@ func (r *request) askImage(ctx context.Context, ref string, platform ocispecs.Pl
 	if err != nil {
 		return lower.Image{}, err
 	}
+	id := meta.Op.GetIdentifier()
+	updated, ok := strings.CutPrefix(id, imageScheme)
+	if id != "" && !ok {
+		return lower.Image{}, &redirectError{to: id}
+	}
 	if meta.Image == nil {
 		return lower.Image{}, errors.New("the builder knows nothing of this image")
 	}
 	out := lower.Image{Digest: meta.Image.Digest, Config: meta.Image.Config, ResolveMode: r.opts.resolveMode}
-	if id := meta.Op.GetIdentifier(); id != "" {
-		updated, ok := strings.CutPrefix(id, imageScheme)
-		if !ok {
-			return out, &redirectError{to: id}
-		}
+	if id != "" {
 		out.Ref, out.Digest = splitDigest(updated, out.Digest)
 	}
 	return out, nil

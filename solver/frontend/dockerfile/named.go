@@ -83,7 +83,8 @@ func (n *namedContext) load(ctx context.Context) (lower.LoadedContext, error) {
 	case "oci-layout":
 		return n.layout(ctx, strings.TrimPrefix(what, "//"))
 	case "local":
-		return n.local(ctx, what)
+		// A policy writes it as an identifier, with slashes.
+		return n.local(ctx, strings.TrimPrefix(what, "//"))
 	case "input":
 		return n.input(ctx, what)
 	}
