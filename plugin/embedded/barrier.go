@@ -8,6 +8,7 @@ import (
 	"github.com/containerd/containerd/v2/core/metadata/boltutil"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -15,6 +16,10 @@ import (
 // what each backend may drop once, right before it starts dropping; so one barrier per backend and run is enough.
 type collection struct {
 	content, snapshots barrier
+
+	mu sync.Mutex
+	// dropped are snapshots that go in Cleanup.
+	dropped []string
 }
 
 // barrier is passed once; every later pass returns what the first one did.
@@ -81,6 +86,10 @@ func (c *guardedContent) WalkStatusRefs(ctx context.Context, fn func(string) err
 }
 
 // guardedSnapshots is a snapshot backend that removes snapshots only behind the barrier.
+//
+// The metadata layer holds its lock while it drops snapshots one by one, and builds wait. Nobody can name them any more
+// at that time, and their names are never used again, so a collection only notes them and drops them when the lock is
+// free, in Cleanup. What a crash leaves, the next collection finds again.
 type guardedSnapshots struct {
 	snapshots.Snapshotter
 	sync func(context.Context) error
@@ -88,16 +97,58 @@ type guardedSnapshots struct {
 
 // Remove implements snapshots.Snapshotter.
 func (s *guardedSnapshots) Remove(ctx context.Context, key string) error {
+	if run, ok := ctx.Value(collectionKey{}).(*collection); ok {
+		run.mu.Lock()
+		defer run.mu.Unlock()
+		run.dropped = append(run.dropped, key)
+		return nil
+	}
+	return s.remove(ctx, key)
+}
+
+func (s *guardedSnapshots) remove(ctx context.Context, key string) error {
 	if err := guard(ctx, func(r *collection) *barrier { return &r.snapshots }, s.sync); err != nil {
 		return err
 	}
 	return s.Snapshotter.Remove(ctx, key)
 }
 
-// Cleanup implements snapshots.Cleaner for backends that do; it frees only what Remove had dropped.
+// Cleanup implements snapshots.Cleaner for backends that do; it frees only what Remove had dropped, or noted.
 func (s *guardedSnapshots) Cleanup(ctx context.Context) error {
+	if run, ok := ctx.Value(collectionKey{}).(*collection); ok {
+		run.mu.Lock()
+		dropped := run.dropped
+		run.dropped = nil
+		run.mu.Unlock()
+		if err := s.drop(ctx, dropped); err != nil {
+			return err
+		}
+	}
 	if c, ok := s.Snapshotter.(snapshots.Cleaner); ok {
 		return c.Cleanup(ctx)
 	}
 	return errdefs.ErrNotImplemented
+}
+
+// drop removes snapshots in the order in which they can be removed: a merged one before those it is made of.
+func (s *guardedSnapshots) drop(ctx context.Context, keys []string) error {
+	for len(keys) > 0 {
+		var used []string
+		var last error
+		for _, key := range keys {
+			err := s.remove(ctx, key)
+			switch {
+			case errdefs.IsFailedPrecondition(err):
+				used, last = append(used, key), err
+			case err != nil && !errdefs.IsNotFound(err):
+				return err
+			}
+		}
+		if len(used) == len(keys) {
+			log.G(ctx).WithError(last).Warnf("%d snapshots that nobody names are still in use", len(used))
+			return nil
+		}
+		keys = used
+	}
+	return nil
 }
