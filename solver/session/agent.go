@@ -82,6 +82,9 @@ func (m *Manager) agentSession(ctx context.Context, ids []string, id string) (*S
 			return nil
 		case codes.Unimplemented:
 			return fmt.Errorf("no SSH key %q forwarded from the client: %w", id, errdefs.ErrNotFound)
+		case codes.NotFound:
+			// Clients say which one and why in their own words.
+			return fmt.Errorf("SSH key %q: %s: %w", id, status.Convert(err).Message(), errdefs.ErrNotFound)
 		}
 		return fmt.Errorf("ask client for SSH key %q: %w", id, err)
 	})

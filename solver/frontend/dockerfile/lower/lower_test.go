@@ -381,7 +381,6 @@ func TestErrors(t *testing.T) {
 		"FROM img AS x\nCOPY --from=y a b\nFROM img AS y\nRUN z\nFROM x":     {`cannot copy from stage "y", it needs to be defined before current stage "x"`, 2},
 		"FROM img\nRUN --mount=target=. x":                                   {`invalid mount target "/"`, 2},
 		"FROM img\nRUN --mount=type=ssh,source=x y":                          {"ssh does not support source", 2},
-		"FROM img\nRUN --device=x y":                                         {"device feature is only supported in Dockerfile frontend 1.14.0-labs or later", 2},
 		"FROM img\nCOPY --chmod=99 a b":                                      {"invalid chmod parameter: '99'. it should be octal string and between 0 and 07777", 2},
 		"FROM img\nCOPY https://h/x b":                                       {"source can't be a URL for COPY", 2},
 		"FROM img\nCOPY https://h/x.git b":                                   {"source can't be a git ref for COPY", 2},

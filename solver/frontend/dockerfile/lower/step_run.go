@@ -1,7 +1,6 @@
 package lower
 
 import (
-	"errors"
 	"fmt"
 	"path"
 	"strconv"
@@ -29,9 +28,6 @@ func (c *conversion) runCommand(s *stage, i *instruction.Run, cmd *command) erro
 	step, err := c.commandOf(s, i)
 	if err != nil {
 		return err
-	}
-	if len(i.Devices) > 0 {
-		return errors.New("device feature is only supported in Dockerfile frontend 1.14.0-labs or later")
 	}
 	// What a step's environment costs is paid here, or thousands of steps would
 	// multiply it.
@@ -131,6 +127,9 @@ func (c *conversion) process(s *stage, i *instruction.Run, args []string) compos
 	}
 	if i.Security == "insecure" {
 		exec.Security = compose.Insecure
+	}
+	for _, d := range i.Devices {
+		exec.Devices = append(exec.Devices, compose.Device{Name: d.Name, Optional: !d.Required})
 	}
 	return exec
 }
