@@ -1,0 +1,43 @@
+package main
+
+import (
+	"flag"
+
+	"github.com/kilnbuild/kiln/examples/internal/example"
+	"github.com/kilnbuild/kiln/solver/llb/compose"
+)
+
+// local, in place of a ref, takes the sources from the client.
+const local = "local"
+
+func main() { example.Main(define) }
+
+// define makes the graph.
+func define(args []string) (compose.State, error) {
+	f := flag.NewFlagSet("buildkit3", flag.ContinueOnError)
+	opt := example.Flags(f)
+	if err := f.Parse(args); err != nil {
+		return compose.State{}, err
+	}
+	var parts []compose.State
+	err := opt.Each(func(c example.Component) { parts = append(parts, compile(opt, c, source(opt, c))) })
+	return compose.Merge(parts, compose.Info{}), err
+}
+
+// source is a directory that the client offers as NAME-src, or a commit.
+func source(opt *example.Options, c example.Component) compose.State {
+	if opt.Ref(c) != local {
+		return compose.Git(compose.GitSource{URL: opt.URL(c), Ref: opt.Ref(c)}, compose.Info{})
+	}
+	// Only what has changed since the last build is sent.
+	return compose.Local(compose.LocalSource{Name: c.Name + "-src", Exclude: []string{".git"}}, compose.Info{})
+}
+
+// compile runs the compiler over sources, which it cannot change.
+func compile(opt *example.Options, c example.Component, source compose.State) compose.State {
+	mounts := append(example.CompileCaches(),
+		compose.Mount{Dest: "/", Source: opt.Toolchain()},
+		compose.Mount{Dest: "/src", Source: source, ReadOnly: true},
+		compose.Mount{Dest: "/out"})
+	return compose.Run(c.Exec("/src", c.Compile, mounts...), compose.Info{Name: "compile " + c.Name}).Output("/out")
+}
