@@ -20,6 +20,7 @@ import (
 	"github.com/kilnbuild/kiln/solver/build"
 	"github.com/kilnbuild/kiln/solver/cache"
 	"github.com/kilnbuild/kiln/solver/control"
+	"github.com/kilnbuild/kiln/solver/executor/network"
 	"github.com/kilnbuild/kiln/solver/executor/runc"
 	"github.com/kilnbuild/kiln/solver/frontend"
 	"github.com/kilnbuild/kiln/solver/frontend/dockerfile"
@@ -60,9 +61,12 @@ type Builder struct {
 	// Builds has the running builds.
 	Builds *build.Builder
 
-	host  Host
-	refs  *ref.Store
-	graph *graph.Solver
+	host       Host
+	registries *registry.Client
+	refs       *ref.Store
+	graph      *graph.Solver
+	// networks gives steps their networks.
+	networks *network.Networks
 	// closers are called in reverse.
 	closers []func(ctx context.Context) error
 	// forget are called after a prune that a client asked for.
@@ -92,6 +96,7 @@ func Assemble(ctx context.Context, opt Options) (b *Builder, err error) {
 	if err != nil {
 		return nil, err
 	}
+	b.registries = registries
 	b.later(func(context.Context) error { registries.Close(); return nil })
 	sources, err := b.newSources(registries, sessions, opt.Version.Version)
 	if err != nil {
@@ -113,8 +118,8 @@ func Assemble(ctx context.Context, opt Options) (b *Builder, err error) {
 	if err != nil {
 		return nil, err
 	}
-	policies := b.policies(opt)
-	b.prune = pruner{refs: b.refs, collect: opt.Host.GarbageCollect, policies: policies, kick: make(chan struct{}, 1)}
+	b.prune = pruner{refs: b.refs, collect: opt.Host.GarbageCollect, kick: make(chan struct{}, 1)}
+	b.prune.set(b.policies(opt.Config))
 	idle := &idler{}
 	b.later(idle.close)
 	observers := []build.Observer{past, flusher{results}, &b.prune, idle}
@@ -131,12 +136,12 @@ func Assemble(ctx context.Context, opt Options) (b *Builder, err error) {
 		Frontends: newFrontends(opt.Config), Exporters: b.newExporters(registries, sessions),
 		Caches: b.newCaches(registries, sessions), LocalCache: b.localCache(results), Entitlements: machine.entitlements,
 		Platforms: machine.platforms(ctx, opt.Config), Devices: machine.devices,
-		Observers: observers, DisabledCaps: disabledCaps, Span: opt.Traces.Start,
+		Observers: observers, DisabledCaps: disabledCaps, ProxyNetwork: opt.Config.ProxyNetwork, Span: opt.Traces.Start,
 	})
 	b.Control = control.New(control.Config{
 		Builder: b.Builds, Sessions: sessions, Refs: b.refs, History: past,
 		Content: contentserver.New(remembered{opt.Host.Content, historyNamespace(opt.Host.Namespace)}),
-		Version: opt.Version, Traces: opt.Traces.Service(), GCPolicies: shown(policies), Pruned: b.pruned,
+		Version: opt.Version, Traces: opt.Traces.Service(), GCPolicies: b.shown, Pruned: b.pruned,
 	})
 	run, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
@@ -196,7 +201,12 @@ func (b *Builder) newOps(ctx context.Context, opt Options, m *machine, sources *
 	if d := opt.Config.DNS; d != nil {
 		dns = runc.DNS{Nameservers: d.Nameservers, Search: d.SearchDomains, Options: d.Options}
 	}
+	proxies, err := b.openNetworks(ctx, opt)
+	if err != nil {
+		return nil, err
+	}
 	runner, err := runc.New(ctx, runc.Config{
+		Networks: b.networks, Proxies: proxies,
 		Root: filepath.Join(b.host.Root, "executor"), Runtime: w.Binary, DNS: dns, CgroupParent: w.DefaultCgroupParent,
 		Mount: snapshotter.Mount, Devices: m.devices, Emulators: m.emulators,
 	})
@@ -242,7 +252,7 @@ func (b *Builder) worker(ctx context.Context, opt Options) (frontend.WorkerInfo,
 	}
 	w := frontend.WorkerInfo{ID: id, Labels: map[string]string{
 		labelPrefix + "executor": opt.Executor, labelPrefix + "snapshotter": b.host.SnapshotterName,
-		labelPrefix + "hostname": host, labelPrefix + "network": "host", labelPrefix + "oci.process-mode": "sandbox",
+		labelPrefix + "hostname": host, labelPrefix + "network": b.networks.Label(), labelPrefix + "oci.process-mode": "sandbox",
 		labelPrefix + "selinux.enabled": "false", labelPrefix + "apparmor.profile": "",
 		labelPrefix + "containerd.namespace": b.host.Namespace,
 	}}
@@ -288,18 +298,19 @@ func workerPlatforms(names []string) ([]ocispecs.Platform, error) {
 }
 
 // policies are the rules of garbage collection for the disk the state is on.
-func (b *Builder) policies(opt Options) []config.Policy {
+func (b *Builder) policies(cfg *config.Config) []config.Policy {
 	var st unix.Statfs_t
 	var size int64
 	if unix.Statfs(b.host.Root, &st) == nil {
 		size = int64(st.Blocks) * st.Bsize
 	}
-	return opt.Config.Workers.OCI.GCPolicies(size)
+	return cfg.Workers.OCI.GCPolicies(size)
 }
 
-func shown(in []config.Policy) []control.GCPolicy {
+// shown are the rules of garbage collection as clients see them.
+func (b *Builder) shown() []control.GCPolicy {
 	var out []control.GCPolicy
-	for _, p := range in {
+	for _, p := range b.prune.rules() {
 		out = append(out, control.GCPolicy{
 			All: p.All, Filters: p.Filters, KeepDuration: p.KeepDuration,
 			ReservedSpace: p.Reserved, MaxUsedSpace: p.MaxUsed, MinFreeSpace: p.MinFree,

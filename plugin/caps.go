@@ -6,10 +6,6 @@ package plugin
 var disabledCaps = func() map[string]string {
 	out := map[string]string{}
 	for reason, ids := range map[string][]string{
-		"signatures of git commits are not verified": {"source.git.signatureverify"},
-		"git bundles are not supported":              {"source.git.bundle", "source.git.checkoutbundle"},
-		"metadata-only transfers are not supported":  {"source.local.metadatatransfer"},
-		"proxied networks are not supported":         {"exec.meta.network.proxy"},
 		"remote caches are not supported":            {"cache.gha", "cache.s3", "cache.azblob"},
 		"attestations are not supported":             {"exporter.image.attestations"},
 	} {

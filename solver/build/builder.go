@@ -8,10 +8,12 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kilnbuild/kiln/solver"
 	"github.com/kilnbuild/kiln/solver/cache/remote"
+	"github.com/kilnbuild/kiln/solver/executor"
 	"github.com/kilnbuild/kiln/solver/executor/cdi"
 	"github.com/kilnbuild/kiln/solver/export"
 	"github.com/kilnbuild/kiln/solver/frontend"
@@ -34,8 +36,9 @@ const (
 const keptStreams = 32
 
 // OpFactory makes the op of a vertex. Errors are the client's fault and name
-// the field.
-type OpFactory func(ctx context.Context, v *llb.Vertex) (solver.Op, error)
+// the field. The gate decides about requests of processes behind the recording
+// proxy; it may be nil.
+type OpFactory func(ctx context.Context, v *llb.Vertex, gate executor.Gate) (solver.Op, error)
 
 // Config is what a Builder is made of.
 type Config struct {
@@ -58,8 +61,12 @@ type Config struct {
 	Platforms func() []ocispecs.Platform
 	// Devices are what steps can be given; nil for none.
 	Devices *cdi.Registry
+	// ProxyNetwork puts the steps of all builds behind the recording proxy.
+	ProxyNetwork bool
 	// Entitlements are what the daemon allows builds at all.
 	Entitlements []string
+	// Attesters say something about results, in order.
+	Attesters []Attester
 	// Observers are told of builds, in order.
 	Observers []Observer
 	// DisabledCaps are LLB capabilities that graphs must not ask for, with the
@@ -139,6 +146,26 @@ func (b *Builder) add(j *job) error {
 	close(b.changed)
 	b.changed = make(chan struct{})
 	return nil
+}
+
+// makers returns the calls of running builds that have a graph with this
+// result.
+func (b *Builder) makers(head digest.Digest) []*Call {
+	b.mu.Lock()
+	var roots []*Call
+	for _, j := range b.jobs {
+		roots = append(roots, j.root)
+	}
+	b.mu.Unlock()
+	var out []*Call
+	for _, root := range roots {
+		for _, o := range root.Origins() {
+			if o.head() == head {
+				out = append(out, o.Call)
+			}
+		}
+	}
+	return out
 }
 
 func (b *Builder) remove(j *job) {

@@ -11,6 +11,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kilnbuild/kiln/solver"
+	"github.com/kilnbuild/kiln/solver/executor"
 	"github.com/kilnbuild/kiln/solver/frontend/gateway"
 	pb "github.com/kilnbuild/kiln/solver/pb/llb"
 )
@@ -22,6 +23,7 @@ type ContainerSpec struct {
 	Mounts     []*pb.Mount
 	Inputs     []solver.Result
 	Network    pb.NetMode
+	Proxy      *executor.Proxy
 	Hostname   string
 	ExtraHosts []*pb.HostIP
 	Platform   ocispecs.Platform
@@ -36,6 +38,13 @@ func (b *bridge) NewContainer(ctx context.Context, req gateway.ContainerSpec) (_
 	j := b.job
 	spec := ContainerSpec{
 		Name: req.Name, Network: req.Network, Hostname: req.Hostname, ExtraHosts: req.ExtraHosts, Platform: j.builder.platform(),
+	}
+	if j.proxied() {
+		gate, err := j.gate(nil)
+		if err != nil {
+			return nil, err
+		}
+		spec.Proxy = &executor.Proxy{Gate: gate}
 	}
 	if p := req.Platform; p != nil {
 		spec.Platform = platforms.Normalize(ocispecs.Platform{

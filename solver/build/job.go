@@ -26,7 +26,9 @@ type job struct {
 	stream       *progress.Stream
 	graph        *graph.Job
 	entitlements map[string]bool
-	devices      devices
+	// root is the client's request, below which are all others.
+	root    *Call
+	devices devices
 	// nestings counts the graphs that build ops of this build have solved.
 	nestings atomic.Int64
 
@@ -42,8 +44,12 @@ type job struct {
 	caches     importedCaches
 	unexported map[digest.Digest]bool
 
-	mu      sync.Mutex
-	count   *counter
+	mu    sync.Mutex
+	count *counter
+	// pins are what sources stood for, by vertex.
+	pins map[digest.Digest]string
+	// traffic is what steps asked of the recorded network, by vertex.
+	traffic map[digest.Digest]*solver.Traffic
 	gateway *gateway.Session
 	// inspected says that a frontend may look into failed steps, failures what
 	// those left.
@@ -73,6 +79,7 @@ func (b *Builder) open(req *Request) (*job, error) {
 	j := &job{
 		builder: b, id: req.ID, request: req, stream: progress.NewStream(progress.StreamConfig{}),
 		entitlements: granted, devices: usable, count: newCounter(), policies: policies,
+		pins: map[digest.Digest]string{}, root: &Call{Frontend: req.Frontend, Opts: req.Opts, Inputs: req.Inputs},
 	}
 	j.graph, err = b.cfg.Graph.NewJob(req.ID, graph.JobConfig{Sessions: j.Sessions, Sink: j.emit, Caches: j.caches.levels})
 	if err != nil {
@@ -114,6 +121,12 @@ func (j *job) emit(ev solver.Event) {
 	}
 	if ev.Warning != nil {
 		j.count.warnings++
+	}
+	if ev.Pin != nil {
+		j.pins[ev.Pin.Vertex] = ev.Pin.Pin
+	}
+	if ev.Traffic != nil {
+		j.noteTraffic(ev.Traffic)
 	}
 	j.mu.Unlock()
 	j.stream.Emit(ev)

@@ -38,9 +38,13 @@ func (j *job) loadAt(ctx context.Context, def *pb.Definition, depth int, policie
 	if err != nil {
 		return nil, err
 	}
+	gate, err := j.gate(policies)
+	if err != nil {
+		return nil, err
+	}
 	g, err := llb.Load(ctx, def, llb.Options{
 		DefaultPlatform: j.builder.platform(), Product: product, Admit: j.admit, DisabledCaps: j.builder.cfg.DisabledCaps,
-		RewriteSource: rewrite,
+		RewriteSource: rewrite, ProxyNetwork: j.proxied(),
 	})
 	if err != nil {
 		return nil, err
@@ -51,7 +55,7 @@ func (j *job) loadAt(ctx context.Context, def *pb.Definition, depth int, policie
 	made := make(map[*llb.Vertex]*solver.Vertex, g.Len())
 	names := newNaming(depth)
 	for v := range g.All() {
-		op, err := j.newOp(ctx, v, depth)
+		op, err := j.newOp(ctx, v, gate, depth)
 		if err != nil {
 			return nil, sourced(g, &solver.VertexError{Digest: v.Digest, Name: v.Name, Err: err})
 		}

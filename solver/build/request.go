@@ -37,6 +37,9 @@ type Request struct {
 	// PolicySession, if set, is the session of the client's verifier, which
 	// decides after SourcePolicy.
 	PolicySession string
+	// ProxyNetwork puts the steps of the build that use the network behind the
+	// recording proxy.
+	ProxyNetwork bool
 	// Internal builds leave no history.
 	Internal bool
 }

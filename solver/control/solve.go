@@ -36,15 +36,12 @@ func toRequest(req *control.SolveRequest) (*build.Request, error) {
 	if err := checkVersion(req.GetCompatibilityVersion()); err != nil {
 		return nil, err
 	}
-	if req.GetProxyNetwork() {
-		return nil, fmt.Errorf("this builder has no proxied network: %w", errdefs.ErrNotImplemented)
-	}
 	r := &build.Request{
 		ID: req.GetRef(), SessionID: req.GetSession(), Definition: req.GetDefinition(), Frontend: req.GetFrontend(),
 		Opts: req.GetFrontendAttrs(), Inputs: req.GetFrontendInputs(),
 		Entitlements: req.GetEntitlements(), Internal: req.GetInternal(),
 		SourcePolicy: req.GetSourcePolicy(), PolicySession: req.GetSourcePolicySession(),
-		SessionExporter: req.GetEnableSessionExporter(),
+		ProxyNetwork: req.GetProxyNetwork(), SessionExporter: req.GetEnableSessionExporter(),
 	}
 	for _, e := range req.GetExporters() {
 		r.Exporters = append(r.Exporters, build.ExporterRequest{Type: e.GetType(), Attrs: e.GetAttrs()})

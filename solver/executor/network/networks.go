@@ -102,7 +102,10 @@ func Open(ctx context.Context, cfg Config) (*Networks, error) {
 		if cfg.Mode == ModeAuto {
 			log.G(ctx).Warnf("steps use the host's network: there is no CNI configuration %s, and %s is not set", cfg.CNIConfig, envBridgeAuto)
 		}
-		return &Networks{mode: mode}, sweepAll(ctx, cfg.Root)
+		return &Networks{mode: mode}, sweep(ctx, cfg.Root, mode)
+	}
+	if err := sweep(ctx, cfg.Root, mode); err != nil {
+		return nil, err
 	}
 	unlock, err := initLock()
 	if err != nil {

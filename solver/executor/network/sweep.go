@@ -12,10 +12,14 @@ import (
 	"github.com/kilnbuild/kiln/solver/executor/netns"
 )
 
-// sweepAll removes the namespaces that an earlier daemon left, whatever its
-// mode was. What plugins gave away stays given: they are not there to be told.
-func sweepAll(ctx context.Context, root string) error {
+// sweep removes the namespaces that an earlier daemon with another mode left.
+// What plugins gave away stays given: they are not there to be told. A pool
+// looks after those of the same mode.
+func sweep(ctx context.Context, root, current string) error {
 	for _, mode := range []string{ModeCNI, ModeBridge} {
+		if mode == current {
+			continue
+		}
 		dir := filepath.Join(root, mode)
 		entries, err := os.ReadDir(dir)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -28,8 +28,10 @@ type ContainerSpec struct {
 	// out of account.
 	Mounts []*pb.Mount
 	// Inputs stay the caller's.
-	Inputs     []solver.Result
-	Network    pb.NetMode
+	Inputs  []solver.Result
+	Network pb.NetMode
+	// Proxy, if not nil, puts the processes behind the recording proxy.
+	Proxy      *executor.Proxy
 	Hostname   string
 	ExtraHosts []*pb.HostIP
 	Platform   ocispecs.Platform
@@ -153,7 +155,7 @@ func (c *Container) join(ctx context.Context, p executor.Process, started chan<-
 func (c *Container) container(p Process) executor.Container {
 	out := executor.Container{
 		Root: c.setup.root, Mounts: c.setup.mounts, Process: p.Process, Hostname: c.spec.Hostname,
-		Network: network(c.spec.Network), Insecure: p.Insecure,
+		Network: network(c.spec.Network), Proxy: c.spec.Proxy, Insecure: p.Insecure,
 	}
 	if c.spec.Platform.OS == "linux" {
 		out.Platform = &c.spec.Platform

@@ -55,6 +55,8 @@ type Op struct {
 	outputs  int
 	platform ocispecs.Platform
 	name     string
+	proxy    bool
+	gate     executor.Gate
 
 	mu        sync.Mutex
 	resources *executor.Resources // guarded by mu
@@ -68,6 +70,10 @@ type Vertex struct {
 	Platform ocispecs.Platform
 	Metadata *pb.OpMetadata
 	Name     string
+	// Proxy puts the process behind the recording proxy, where Gate, if not
+	// nil, decides about its requests.
+	Proxy bool
+	Gate  executor.Gate
 }
 
 // New returns the op of a verified vertex. What this builder cannot do is
@@ -75,6 +81,7 @@ type Vertex struct {
 func New(cfg Config, v Vertex) (*Op, error) {
 	o := &Op{
 		cfg: cfg, op: v.Op, inputs: v.Inputs, outputs: v.Outputs, platform: v.Platform, name: v.Name,
+		proxy: v.Proxy, gate: v.Gate,
 		resources: resources(v.Metadata.GetLinuxResources()),
 	}
 	for _, m := range v.Op.GetMounts() {
@@ -145,6 +152,7 @@ func (o *Op) process(ctx context.Context, env solver.Env, s *setup) error {
 	for _, code := range meta.GetValidExitCodes() {
 		c.Process.ValidExitCodes = append(c.Process.ValidExitCodes, int(code))
 	}
+	c.Proxy = o.behind(env, stderr)
 	o.cfg.Tracing.trace(ctx, &c)
 	err = o.cfg.Executor.Run(ctx, strings.ToLower(rand.Text()), c, nil)
 	if err == nil {
