@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"google.golang.org/grpc"
@@ -189,6 +190,7 @@ func TestUpload(t *testing.T) {
 func TestMemo(t *testing.T) {
 	m := session.NewManager()
 	memo := session.NewMemo[int](m)
+	memo.Wait = time.Millisecond
 	var asked atomic.Int32
 	ask := func(context.Context) (int, error) { return int(asked.Add(1)), nil }
 	do := func(want int, ids ...string) {
@@ -212,6 +214,27 @@ func TestMemo(t *testing.T) {
 	do(4, "s1")
 	stop()
 	do(5, "s1")
+}
+
+// TestMemoWaits asks before the session is there.
+func TestMemoWaits(t *testing.T) {
+	m := session.NewManager()
+	memo := session.NewMemo[int](m)
+	started := make(chan struct{})
+	got := make(chan int)
+	go func() {
+		close(started)
+		v, _ := memo.Do(t.Context(), []string{"s"}, "q", func(context.Context) (int, error) { return 1, nil })
+		got <- v
+	}()
+	<-started
+	defer open(t, m, "s", &client{})()
+	if v := <-got; v != 1 {
+		t.Error(v)
+	}
+	if v, err := memo.Do(t.Context(), []string{"s"}, "q", func(context.Context) (int, error) { return 2, nil }); v != 1 || err != nil {
+		t.Errorf("asked again: %d, %v", v, err)
+	}
 }
 
 // TestMemoCancelled lets the one who asks be cancelled while another waits.

@@ -15,6 +15,10 @@ const maxMemo = 10000
 // names, which bytes a URL has. It holds plain values only, nothing that wants
 // releasing. The zero value is not usable; see NewMemo.
 type Memo[V any] struct {
+	// Wait bounds how long a session is waited for that is not open yet;
+	// WaitTimeout unless it is changed before the first use.
+	Wait time.Duration
+
 	sessions *Manager
 
 	mu      sync.Mutex
@@ -30,7 +34,7 @@ type answer[V any] struct {
 
 // NewMemo returns an empty Memo.
 func NewMemo[V any](sessions *Manager) *Memo[V] {
-	return &Memo[V]{sessions: sessions, answers: map[string]map[string]*answer[V]{}}
+	return &Memo[V]{Wait: WaitTimeout, sessions: sessions, answers: map[string]map[string]*answer[V]{}}
 }
 
 // Do returns the answer to a question, asking at most once for the first open
@@ -38,7 +42,7 @@ func NewMemo[V any](sessions *Manager) *Memo[V] {
 // before their sessions. Errors are not remembered. Without a session it asks
 // every time.
 func (m *Memo[V]) Do(ctx context.Context, ids []string, question string, ask func(context.Context) (V, error)) (V, error) {
-	s := m.sessions.await(ctx, ids)
+	s := m.sessions.await(ctx, ids, m.Wait)
 	if s == nil {
 		return ask(ctx)
 	}
@@ -123,13 +127,13 @@ func (m *Manager) AtEnd(ids []string, fn func()) bool {
 	return true
 }
 
-// await returns the first open session of ids, waiting at most WaitTimeout for
-// one to be opened; nil if none is.
-func (m *Manager) await(ctx context.Context, ids []string) *Session {
+// await returns the first open session of ids, waiting for one to be opened at
+// most as long as told; nil if none is.
+func (m *Manager) await(ctx context.Context, ids []string, wait time.Duration) *Session {
 	if s := m.first(ids); s != nil || len(ids) == 0 {
 		return s
 	}
-	timeout := time.NewTimer(WaitTimeout)
+	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
 	for {
 		m.mu.Lock()

@@ -21,6 +21,7 @@
 //   - Listing: the entries of a tree in order, kept to tell later what changed.
 //   - Mirror: a Handler that makes a directory equal to what is sent, asking
 //     only for what differs from a Listing.
+//   - Metadata: a Handler that lists all entries and mirrors only some.
 //
 // # Concurrency
 //

@@ -64,7 +64,8 @@ func (s *sender) send(p *fsutil.Packet) error { return s.stream.Send(p) }
 func (s *sender) walk(ctx context.Context) error {
 	var id uint32
 	err := s.tree.Walk(ctx, func(st *fsutil.Stat) error {
-		if fs.FileMode(st.GetMode()).IsRegular() && st.GetLinkname() == "" {
+		// Of links as well: a receiver may want one without what it links to.
+		if fs.FileMode(st.GetMode()).IsRegular() {
 			s.mu.Lock()
 			s.files[id] = st.GetPath()
 			s.mu.Unlock()

@@ -11,6 +11,9 @@
 // differences become a new layer on top of it, so that the cost follows the
 // size of the change. After maxDepth such layers a fresh transfer is made.
 //
+// With metadata transfers only a list of all entries comes, as a file of its
+// own, and of the entries those that match patterns.
+//
 // # Keys
 //
 // What a client has on its disk has no name, so the definition key is

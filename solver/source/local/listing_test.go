@@ -100,6 +100,9 @@ func TestOpenChecksAttributes(t *testing.T) {
 		{map[string]string{attrInclude: `["a","b/*"]`, attrDiffer: "none"}, true, "context"},
 		{map[string]string{attrInclude: "a,b"}, false, ""},
 		{map[string]string{attrDiffer: "sometimes"}, false, ""},
+		{map[string]string{attrMetadata: "true", attrFull: `["a"]`}, true, "context"},
+		{map[string]string{attrMetadata: "yes"}, false, ""},
+		{map[string]string{attrMetadata: "true", attrFull: "a"}, false, ""},
 	}
 	for _, tt := range tests {
 		in, err := s.Open(t.Context(), source.Identifier{Scheme: "local", Ref: "context", Attrs: tt.attrs})

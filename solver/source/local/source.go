@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -29,6 +30,8 @@ const (
 	attrFollow    = "local.followpaths"
 	attrSharedKey = "local.sharedkeyhint"
 	attrDiffer    = "local.differ"
+	attrMetadata  = "local.metadatatransfer"
+	attrFull      = "local.metadatatransferexclude"
 )
 
 // maxDepth is how many layers of differences pile up before a fresh transfer.
@@ -70,7 +73,7 @@ func (s *Source) Open(_ context.Context, id source.Identifier) (source.Instance,
 		return nil, fmt.Errorf("source local:// needs the name of a directory: %w", errdefs.ErrInvalidArgument)
 	}
 	lists := map[string]*[]string{
-		attrInclude: &in.patterns.Include, attrExclude: &in.patterns.Exclude, attrFollow: &in.patterns.Follow,
+		attrInclude: &in.patterns.Include, attrExclude: &in.patterns.Exclude, attrFollow: &in.patterns.Follow, attrFull: &in.full,
 	}
 	for name, list := range lists {
 		if err := parseList(id.Attrs, name, list); err != nil {
@@ -84,6 +87,12 @@ func (s *Source) Open(_ context.Context, id source.Identifier) (source.Instance,
 	default:
 		return nil, fmt.Errorf("attribute %s of local://%s is %q, want \"none\" or \"metadata\": %w",
 			attrDiffer, id.Ref, d, errdefs.ErrInvalidArgument)
+	}
+	if v := id.Attrs[attrMetadata]; v != "" {
+		var err error
+		if in.metadata, err = strconv.ParseBool(v); err != nil {
+			return nil, fmt.Errorf("attribute %s of local://%s is %q, want true or false: %w", attrMetadata, id.Ref, v, errdefs.ErrInvalidArgument)
+		}
 	}
 	if prefix, session, ok := strings.Cut(in.session, ":"); ok {
 		in.dir, in.session = prefix+"-"+in.name, session
@@ -113,6 +122,9 @@ type instance struct {
 	hint     string
 	patterns files.Patterns
 	always   bool // transfer whatever was there before
+	// metadata transfers only the list of files, and those that match full.
+	metadata bool
+	full     []string
 }
 
 // Key names the directory of this session; it is volatile.
@@ -124,18 +136,28 @@ func (in *instance) Key(_ context.Context, env solver.Env) (source.Key, error) {
 	if client == "" {
 		return source.Key{}, fmt.Errorf("local directory %q: %w", in.name, session.ErrNone)
 	}
-	def, err := json.Marshal([]any{in.dir, client, in.patterns, in.hint})
+	def, err := json.Marshal(append([]any{in.dir, client, in.patterns, in.hint}, in.extra()...))
 	if err != nil {
 		return source.Key{}, err
 	}
 	return source.Key{Definition: "session:" + in.name + ":" + digest.FromBytes(def).String(), Volatile: true}, nil
 }
 
+// extra is what keys have beside the patterns if not everything is transferred.
+func (in *instance) extra() []any {
+	if !in.metadata {
+		return nil
+	}
+	return []any{"metadata", in.full}
+}
+
 // Fetch transfers what differs from the last transfer.
 func (in *instance) Fetch(ctx context.Context, env solver.Env) (*ref.Ref, error) {
 	ids := env.Sessions()
 	if in.session != "" {
-		ids = []string{in.session}
+		// The others are asked if that one is gone or does not have the
+		// directory: vertices of several builds may be one.
+		ids = append([]string{in.session}, ids...)
 	}
 	var out *ref.Ref
 	err := in.source.cfg.Sessions.Any(ctx, ids, func(ctx context.Context, s *session.Session) error {
@@ -152,6 +174,9 @@ func (in *instance) Fetch(ctx context.Context, env solver.Env) (*ref.Ref, error)
 // reuseKey tells which earlier transfer this one may build on.
 func (in *instance) reuseKey(s *session.Session) string {
 	p, _ := json.Marshal(in.patterns)
+	if in.metadata {
+		p, _ = json.Marshal(append([]any{in.patterns}, in.extra()...))
+	}
 	return strings.Join([]string{in.dir, in.hint, s.SharedKey(), digest.FromBytes(p).String()}, ":")
 }
 
@@ -180,14 +205,26 @@ func (in *instance) transfer(ctx context.Context, env solver.Env, s *session.Ses
 	}
 	defer m.Close()
 	req := files.Request{Dir: in.dir, Patterns: in.patterns}
-	if err := files.Pull(ctx, s, req, m); err != nil {
+	var handler finisher = m
+	if in.metadata {
+		if handler, err = files.NewMetadata(m, in.full); err != nil {
+			return nil, err
+		}
+	}
+	if err := files.Pull(ctx, s, req, handler); err != nil {
 		return nil, err
 	}
-	listing, changed, err := m.Finish()
+	listing, changed, err := handler.Finish()
 	if err != nil {
 		return nil, err
 	}
 	return t.commit(ctx, key, listing, changed)
+}
+
+// finisher is what transfers end in: a files.Mirror, or files.Metadata on it.
+type finisher interface {
+	files.Handler
+	Finish() (files.Listing, bool, error)
 }
 
 // transfer is the state of one transfer.
