@@ -12,6 +12,8 @@
 //     its refs.
 //   - Gateway build: a build whose frontend is the client itself, which calls
 //     the bridge and ends with Return.
+//   - Policies: decide about each source of a build before it is fetched or
+//     described, once; see package policy.
 //   - Observer: is told when builds start and end.
 //
 // # Lifecycle
