@@ -68,10 +68,23 @@ func testLimits(t *testing.T, f *fixture) {
 	}
 	out, err := f.run(t.Context(), c, `ulimit -Sn; ulimit -Hn
 busybox cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null
-busybox cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu.max 2>/dev/null; true`)
+busybox cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu.max 2>/dev/null
+busybox cat /proc/self/cgroup; busybox grep cgroup /proc/self/mountinfo; true`)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if !strings.Contains(out, "/kilntest/buildkit/test") && !strings.Contains(out, "cgroup2") {
+		t.Errorf("the container is not below its parent: %s", out)
+	}
+	t.Cleanup(func() {
+		for _, pattern := range []string{"/sys/fs/cgroup/kilntest", "/sys/fs/cgroup/*/kilntest"} {
+			parents, _ := filepath.Glob(pattern)
+			for _, p := range parents {
+				_ = os.Remove(filepath.Join(p, "buildkit"))
+				_ = os.Remove(p)
+			}
+		}
+	})
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	if len(lines) < 4 || lines[0] != "100" || lines[1] != "200" || lines[2] != "67108864" || !strings.HasPrefix(lines[3], "25000") {
 		t.Errorf("limits %q", lines)
