@@ -28,6 +28,7 @@ import (
 	"github.com/kilnbuild/kiln/solver/op/exec"
 	"github.com/kilnbuild/kiln/solver/progress"
 	"github.com/kilnbuild/kiln/solver/ref"
+	"github.com/kilnbuild/kiln/solver/registry"
 	"github.com/kilnbuild/kiln/solver/session"
 	"github.com/kilnbuild/kiln/solver/source"
 	"github.com/kilnbuild/kiln/solver/trace"
@@ -131,8 +132,13 @@ func Assemble(ctx context.Context, opt Options) (b *Builder, err error) {
 		b.later(func(context.Context) error { unregister(); return nil })
 		observers = append(observers, counts)
 	}
+	attesters, err := newAttesters(opt)
+	if err != nil {
+		return nil, err
+	}
 	b.Builds = build.New(build.Config{
-		Graph: b.graph, Sessions: sessions, Sources: sources, NewOp: makers.new, NewContainer: makers.newContainer, Worker: worker,
+		Attesters: attesters,
+		Graph:     b.graph, Sessions: sessions, Sources: sources, NewOp: makers.new, NewContainer: makers.newContainer, Worker: worker,
 		Frontends: newFrontends(opt.Config), Exporters: b.newExporters(registries, sessions),
 		Caches: b.newCaches(registries, sessions), LocalCache: b.localCache(results), Entitlements: machine.entitlements,
 		Platforms: machine.platforms(ctx, opt.Config), Devices: machine.devices,

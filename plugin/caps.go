@@ -7,7 +7,6 @@ var disabledCaps = func() map[string]string {
 	out := map[string]string{}
 	for reason, ids := range map[string][]string{
 		"remote caches are not supported": {"cache.gha", "cache.s3", "cache.azblob"},
-		"attestations are not supported":  {"exporter.image.attestations"},
 	} {
 		for _, id := range ids {
 			out[id] = reason

@@ -22,6 +22,8 @@ const maxNesting = 10
 type bridge struct {
 	job     *job
 	nesting int
+	// call is what the frontend was asked.
+	call *Call
 }
 
 // Info describes the build and the builder.
@@ -69,7 +71,7 @@ func (b *bridge) solveDefinition(ctx context.Context, def *pb.Definition, polici
 	if g == nil {
 		return &frontend.Result{}, nil
 	}
-	return &frontend.Result{Ref: &lazyRef{job: b.job, def: def, graph: g}}, nil
+	return &frontend.Result{Ref: &lazyRef{b.call.solve(&Origin{Definition: def, job: b.job, graph: g})}}, nil
 }
 
 // builtinDockerfile is the name of the frontend that also answers to the
@@ -91,7 +93,7 @@ func (b *bridge) callFrontend(ctx context.Context, req frontend.SolveRequest) (*
 	if b.nesting >= maxNesting {
 		return nil, fmt.Errorf("frontends call each other more than %d deep: %w", maxNesting, errdefs.ErrResourceExhausted)
 	}
-	sub := &bridge{job: b.job, nesting: b.nesting + 1}
+	sub := &bridge{job: b.job, nesting: b.nesting + 1, call: b.call.call(req)}
 	ctx, end := b.job.builder.cfg.Span(ctx, "frontend "+name)
 	res, err := safely(ctx, func() (*frontend.Result, error) {
 		return f.Solve(ctx, sub, frontend.Request{Opts: req.Opts, Inputs: req.Inputs})

@@ -47,7 +47,7 @@ func (j *job) gatewaySession() *gateway.Session {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.gateway == nil {
-		j.gateway = gateway.NewSession(gateway.Config{Bridge: &bridge{job: j}, Inputs: j.request.Inputs})
+		j.gateway = gateway.NewSession(gateway.Config{Bridge: &bridge{job: j, call: j.root}, Inputs: j.request.Inputs})
 		j.gateway.Finish(nil)
 	}
 	return j.gateway

@@ -135,7 +135,7 @@ func (j *job) builtValues(ctx context.Context, res *frontend.Result) (*builtValu
 		if !ok {
 			continue
 		}
-		built, err := j.graph.Build(ctx, lazy.graph.edge)
+		built, err := j.graph.Build(ctx, lazy.origin.graph.edge)
 		if err != nil {
 			v.release(context.WithoutCancel(ctx))
 			return nil, err

@@ -178,7 +178,7 @@ func TestPolicyOrder(t *testing.T) {
 	if err != nil || strings.Join(got, " ") != hub+"b "+hub+"z" {
 		t.Errorf("%v, %v", got, err)
 	}
-	br := &bridge{job: j}
+	br := &bridge{job: j, call: &Call{}}
 	m, err := br.ResolveSource(t.Context(), &pb.SourceOp{Identifier: "docker-image://a"}, frontend.ResolveOptions{Policies: []*spb.Policy{more}})
 	if err != nil || m.Op.Identifier != hub+"c" || m.Image.Digest != digest.FromString("docker.io/library/c") {
 		t.Errorf("%v, %v", m, err)
@@ -270,7 +270,7 @@ func TestPolicySessionRefuses(t *testing.T) {
 		}), nil
 	}
 	j, src := policed(t, v, &spb.Policy{})
-	br := &bridge{job: j}
+	br := &bridge{job: j, call: &Call{}}
 	_, err := br.ResolveSource(t.Context(), &pb.SourceOp{Identifier: "docker-image://b"}, frontend.ResolveOptions{})
 	var denied *rpcerr.DenyError
 	if !errors.As(err, &denied) || len(denied.Messages) != 1 || !strings.Contains(err.Error(), "not allowed by policy: action DENY") {

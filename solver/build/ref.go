@@ -17,13 +17,13 @@ import (
 // frontend.Ref. The graph keeps what was solved until the job ends, so that
 // every look costs only the first time.
 type lazyRef struct {
-	job   *job
-	def   *pb.Definition
-	graph *loaded
+	origin *Origin
 }
 
 // Definition returns the graph.
-func (r *lazyRef) Definition(context.Context) (*pb.Definition, error) { return r.def, nil }
+func (r *lazyRef) Definition(context.Context) (*pb.Definition, error) {
+	return r.origin.Definition, nil
+}
 
 // Evaluate runs what the graph needs.
 func (r *lazyRef) Evaluate(ctx context.Context) error {
@@ -36,10 +36,12 @@ func (r *lazyRef) Evaluate(ctx context.Context) error {
 
 // hold returns the solved ref; the caller releases it. It may be nil.
 func (r *lazyRef) hold(ctx context.Context) (*ref.Ref, error) {
-	built, err := r.job.graph.Build(ctx, r.graph.edge)
+	j, g := r.origin.job, r.origin.graph
+	built, err := j.graph.Build(ctx, g.edge)
 	if err != nil {
-		return nil, r.job.inspectable(r.graph.llb, sourced(r.graph.llb, err))
+		return nil, j.inspectable(g.llb, sourced(g.llb, err))
 	}
+	r.origin.markSolved()
 	return ref.From(built.Result)
 }
 

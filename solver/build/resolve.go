@@ -42,6 +42,9 @@ func (b *bridge) ResolveSource(ctx context.Context, op *pb.SourceOp, opt fronten
 		return nil, err
 	}
 	// What is remembered is everybody's; the op is the caller's to change.
+	if meta.Image != nil {
+		b.call.resolved(ResolvedImage{Source: op, Platform: opt.Platform, Digest: meta.Image.Digest})
+	}
 	out := *meta
 	out.Op = proto.Clone(op).(*pb.SourceOp)
 	return &out, nil

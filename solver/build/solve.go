@@ -33,6 +33,11 @@ func (b *Builder) Solve(ctx context.Context, req *Request) (resp *Response, err 
 	if err != nil {
 		return nil, err
 	}
+	for _, a := range b.cfg.Attesters {
+		if err := a.Check(req); err != nil {
+			return nil, err
+		}
+	}
 	j, err := b.open(req)
 	if err != nil {
 		return nil, err
@@ -52,7 +57,11 @@ func (b *Builder) Solve(ctx context.Context, req *Request) (resp *Response, err 
 	if err := evaluate(ctx, res); err != nil {
 		return nil, err
 	}
-	src, release, err := j.source(ctx, res)
+	built, err := j.attest(ctx, res, rec.Started)
+	if err != nil {
+		return nil, err
+	}
+	src, release, err := j.source(ctx, built)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +107,7 @@ func (b *Builder) ended(ctx context.Context, rec *Record, j *job) {
 
 // result gets the result from whoever is the frontend.
 func (j *job) result(ctx context.Context) (*frontend.Result, error) {
-	br := &bridge{job: j}
+	br := &bridge{job: j, call: j.root}
 	req := j.request
 	switch {
 	case len(req.Definition.GetDef()) > 0 && req.Frontend != "":
@@ -123,11 +132,19 @@ func evaluate(ctx context.Context, res *frontend.Result) error {
 			group.Go(func() error { return r.Evaluate(ctx) })
 		}
 	}
+	for _, list := range res.Attestations {
+		for _, a := range list {
+			if a.Ref != nil {
+				group.Go(func() error { return a.Ref.Evaluate(ctx) })
+			}
+		}
+	}
 	return group.Wait()
 }
 
 // source holds the refs of an evaluated result for exporters.
-func (j *job) source(ctx context.Context, res *frontend.Result) (*export.Source, func(context.Context), error) {
+func (j *job) source(ctx context.Context, b *Built) (*export.Source, func(context.Context), error) {
+	res := b.Result
 	src := &export.Source{Metadata: res.Metadata}
 	var held []*ref.Ref
 	release := func(ctx context.Context) {
@@ -143,6 +160,9 @@ func (j *job) source(ctx context.Context, res *frontend.Result) (*export.Source,
 		return h, err
 	}
 	err := j.fillSource(src, res, take)
+	if err == nil {
+		src.Attestations, err = b.attestations(take)
+	}
 	if err != nil {
 		release(context.WithoutCancel(ctx))
 		return nil, nil, err

@@ -44,9 +44,25 @@ type Platform struct {
 	Platform ocispecs.Platform
 }
 
+// Kinds of attestations, numbered as on the wire.
+const (
+	// AttestationInToto is one predicate in a file.
+	AttestationInToto = 0
+	// AttestationBundle is a directory of in-toto statements.
+	AttestationBundle = 1
+)
+
+// Kinds of subjects, numbered as on the wire.
+const (
+	// SubjectSelf is the result itself.
+	SubjectSelf = 0
+	// SubjectRaw is what the digests say.
+	SubjectRaw = 1
+)
+
 // Attestation is a statement about a result, as a file in a Ref.
 type Attestation struct {
-	// Kind is 0 for an in-toto statement, 1 for a directory of them.
+	// Kind is AttestationInToto or AttestationBundle.
 	Kind     int
 	Metadata map[string][]byte
 	Ref      Ref
@@ -59,7 +75,7 @@ type Attestation struct {
 
 // Subject is what an in-toto statement speaks of.
 type Subject struct {
-	// Kind is 0 for the result itself, 1 for what Digests say.
+	// Kind is SubjectSelf or SubjectRaw.
 	Kind    int
 	Name    string
 	Digests []string

@@ -1,0 +1,73 @@
+package plugin
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+
+	"github.com/kilnbuild/kiln/solver/build"
+	"github.com/kilnbuild/kiln/solver/provenance"
+)
+
+// maxProvenanceFile bounds a file with fields for provenance, in bytes.
+const maxProvenanceFile = 1 << 20
+
+// newAttesters returns those who say something about results.
+func newAttesters(opt Options) ([]build.Attester, error) {
+	custom, err := provenanceFields(opt.Config.ProvenanceEnvDir)
+	if err != nil {
+		return nil, err
+	}
+	return []build.Attester{
+		provenance.New(provenance.Config{Custom: custom, DockerfileVersion: opt.Version.Dockerfile}),
+	}, nil
+}
+
+// provenanceFields merges the JSON objects in the files of a directory, by
+// name; a directory that is not there has none.
+func provenanceFields(dir string) (map[string]any, error) {
+	if dir == "" {
+		return nil, nil
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
+	if err != nil {
+		return nil, fmt.Errorf("provenanceEnvDir %s: %w", dir, err)
+	}
+	var all map[string]any
+	for _, name := range files {
+		fields, err := provenanceFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("provenanceEnvDir: %s: %w", name, err)
+		}
+		if all == nil {
+			all = map[string]any{}
+		}
+		maps.Copy(all, fields)
+	}
+	return all, nil
+}
+
+func provenanceFile(name string) (map[string]any, error) {
+	info, err := os.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil // It was removed just now.
+	case err != nil:
+		return nil, err
+	case info.Size() > maxProvenanceFile:
+		return nil, fmt.Errorf("%d bytes, at most %d are read", info.Size(), maxProvenanceFile)
+	}
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(data, &fields); err != nil {
+		return nil, fmt.Errorf("want one JSON object: %w", err)
+	}
+	return fields, nil
+}

@@ -1,0 +1,124 @@
+package provenance
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	"github.com/kilnbuild/kiln/solver/build"
+	"github.com/kilnbuild/kiln/solver/export"
+)
+
+// Attester adds provenance to the results of builds whose requests ask for it.
+// It implements build.Attester.
+type Attester struct {
+	cfg Config
+}
+
+// Config is what an Attester is made of.
+type Config struct {
+	// Custom, optional, has fields that the daemon's owner adds.
+	Custom map[string]any
+	// DockerfileVersion is that of the Dockerfile frontend in this builder.
+	DockerfileVersion string
+}
+
+var _ build.Attester = (*Attester)(nil)
+
+// New returns an Attester.
+func New(cfg Config) *Attester { return &Attester{cfg: cfg} }
+
+// Check refuses bad options.
+func (a *Attester) Check(req *build.Request) error {
+	_, _, err := a.options(req)
+	return err
+}
+
+// options reads what a request asks for; ok is false if that is nothing.
+func (a *Attester) options(req *build.Request) (o Options, ok bool, err error) {
+	requested, err := Requested(req.Opts)
+	if err != nil {
+		return o, false, err
+	}
+	value, ok := requested[AttestProvenance]
+	if !ok {
+		return o, false, nil
+	}
+	if on, err := strconv.ParseBool(value); err == nil && on {
+		value = ""
+	}
+	o, err = ParseOptions(value)
+	o.Custom = a.cfg.Custom
+	return o, true, err
+}
+
+// Attest adds the provenance of every platform. What it says is composed when
+// the exporter reads it.
+func (a *Attester) Attest(_ context.Context, b *build.Built) error {
+	o, ok, err := a.options(b.Request)
+	if err != nil || !ok {
+		return err
+	}
+	for _, p := range b.Platforms {
+		pred, err := a.predicate(b, p, o)
+		if err != nil {
+			return err
+		}
+		if pred == nil {
+			continue
+		}
+		kind := PredicateTypeV1
+		if o.V02 {
+			kind = PredicateTypeV02
+		}
+		b.Add(p.ID, export.Attestation{
+			PredicateType: kind, Path: o.Filename, InlineOnly: o.InlineOnly,
+			Metadata: map[string][]byte{"reason": []byte(AttestProvenance), "inline-only": []byte(strconv.FormatBool(o.InlineOnly))},
+			Data:     func(context.Context) ([]byte, error) { return encodePredicate(b, pred, o) },
+		})
+	}
+	return nil
+}
+
+// encodePredicate finishes and writes a predicate.
+func encodePredicate(b *build.Built, p *Predicate, o Options) ([]byte, error) {
+	finished := b.Now()
+	done := *p
+	done.Run.Metadata.FinishedOn = &finished
+	var v any = &done
+	if o.V02 {
+		v = done.V02()
+	}
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("encode provenance: %w", err)
+	}
+	return data, nil
+}
+
+// predicate composes what is known of one platform's result; nil if there is
+// no result.
+func (a *Attester) predicate(b *build.Built, p export.Platform, o Options) (*Predicate, error) {
+	origin := b.Origin(b.Ref(p.ID))
+	if origin == nil {
+		return nil, nil
+	}
+	c := &collector{built: b}
+	pred, err := c.collect(origin, p).Predicate(o)
+	if err != nil {
+		return nil, err
+	}
+	started := b.Started
+	meta := &pred.Run.Metadata
+	meta.InvocationID, meta.StartedOn = b.Request.ID, &started
+	req := &pred.Definition.External.Request
+	req.CompatibilityVersion = b.CompatibilityVersion()
+	if req.Frontend == dockerfileFrontend {
+		pred.Definition.Internal.DockerfileVersion = a.cfg.DockerfileVersion
+	}
+	return pred, nil
+}
+
+// dockerfileFrontend is the frontend whose version is told.
+const dockerfileFrontend = "dockerfile.v0"
