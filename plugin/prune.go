@@ -4,13 +4,18 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
 
 	"github.com/kilnbuild/kiln/plugin/config"
 	"github.com/kilnbuild/kiln/solver/build"
+	"github.com/kilnbuild/kiln/solver/export/image"
 	"github.com/kilnbuild/kiln/solver/progress"
 	"github.com/kilnbuild/kiln/solver/ref"
 )
@@ -25,10 +30,25 @@ const (
 
 // pruner applies the policies of garbage collection. It is a build.Observer.
 type pruner struct {
-	refs     *ref.Store
-	collect  func(ctx context.Context) error
+	refs    *ref.Store
+	collect func(ctx context.Context) error
+	kick    chan struct{}
+
+	mu       sync.Mutex
 	policies []config.Policy
-	kick     chan struct{}
+}
+
+// set replaces the policies, from the next run on.
+func (p *pruner) set(policies []config.Policy) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.policies = policies
+}
+
+func (p *pruner) rules() []config.Policy {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.policies
 }
 
 // Started does nothing.
@@ -64,7 +84,7 @@ func (p *pruner) run(ctx context.Context) {
 
 func (p *pruner) prune(ctx context.Context) {
 	removed := false
-	for _, policy := range p.policies {
+	for _, policy := range p.rules() {
 		err := p.refs.Prune(ctx, ref.PruneOptions{
 			All: policy.All, Filters: policy.Filters, KeepDuration: policy.KeepDuration,
 			ReservedSpace: policy.Reserved, MaxUsedSpace: policy.MaxUsed, MinFreeSpace: policy.MinFree,
@@ -82,8 +102,11 @@ func (p *pruner) prune(ctx context.Context) {
 }
 
 // pruned gives up what no record owns: a client that prunes wants the space.
-func (b *Builder) pruned(ctx context.Context) error {
+func (b *Builder) pruned(ctx context.Context, everything bool) error {
 	var errs []error
+	if everything && b.host.Private {
+		errs = append(errs, b.forgetImages(ctx))
+	}
 	for _, forget := range b.forget {
 		errs = append(errs, forget(ctx))
 	}
@@ -91,6 +114,22 @@ func (b *Builder) pruned(ctx context.Context) error {
 		errs = append(errs, collect(ctx))
 	}
 	return errors.Join(errs...)
+}
+
+// forgetImages removes the names of images that builds made. Those that were
+// stored by hand stay.
+func (b *Builder) forgetImages(ctx context.Context) error {
+	ctx = namespaces.WithNamespace(ctx, b.host.Namespace)
+	list, err := b.host.Images.List(ctx, "labels.\""+image.LabelBuilt+"\"==true")
+	if err != nil {
+		return fmt.Errorf("list images that builds made: %w", err)
+	}
+	for _, im := range list {
+		if err := b.host.Images.Delete(ctx, im.Name); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("remove image %s: %w", im.Name, err)
+		}
+	}
+	return nil
 }
 
 // newWorkerID returns an id of the form clients are used to.

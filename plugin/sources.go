@@ -44,10 +44,16 @@ func (b *Builder) newSources(registries *registry.Client, sessions *session.Mana
 
 // newRegistries reads the configuration of registries.
 func newRegistries(cfg *config.Config, sessions *session.Manager, version string) (*registry.Client, error) {
-	out := registry.Config{Hosts: map[string]registry.HostConfig{}, Sessions: sessions, UserAgent: userAgent(version)}
+	out := registry.Config{Hosts: registryHosts(cfg), Sessions: sessions, UserAgent: userAgent(version)}
 	if s := cfg.System; s != nil && s.MaxRegistryConcurrency != nil {
 		out.Concurrency = int(*s.MaxRegistryConcurrency)
 	}
+	return registry.New(out)
+}
+
+// registryHosts reads what is special about registries.
+func registryHosts(cfg *config.Config) map[string]registry.HostConfig {
+	out := map[string]registry.HostConfig{}
 	for host, r := range cfg.Registry {
 		h := registry.HostConfig{
 			Mirrors: r.Mirrors, PlainHTTP: r.PlainHTTP, Insecure: r.Insecure != nil && *r.Insecure,
@@ -56,9 +62,9 @@ func newRegistries(cfg *config.Config, sessions *session.Manager, version string
 		for _, pair := range r.KeyPairs {
 			h.KeyPairs = append(h.KeyPairs, registry.KeyPair{Key: pair.Key, Certificate: pair.Certificate})
 		}
-		out.Hosts[host] = h
+		out[host] = h
 	}
-	return registry.New(out)
+	return out
 }
 
 // release is what of a version servers are told: which one exactly is nobody's

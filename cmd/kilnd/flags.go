@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -46,13 +47,13 @@ func (f *Flags) register(fs *pflag.FlagSet, name string) {
 	fs.BoolVar(&f.rootless, "rootless", p.Rootless, "run without root's rights, inside a user namespace")
 	fs.BoolVar(&f.debug, "debug", false, "same as --log-level=debug")
 	fs.BoolVar(&f.trace, "trace", false, "same as --log-level=trace")
-	fs.StringVar(&f.logLevel, "log-level", envOr("BUILDKITD_LOG_LEVEL", "info"), "trace, debug, info, warn, error or fatal (env BUILDKITD_LOG_LEVEL)")
+	fs.StringVar(&f.logLevel, "log-level", "info", "trace, debug, info, warn, error or fatal (env BUILDKITD_LOG_LEVEL)")
 	fs.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	fs.StringVar(&f.root, "root", p.Root, "directory for what must survive a restart")
 	fs.StringVar(&f.state, "state", "", "directory for sockets (default "+p.State+", or run/ below a --root of one's own)")
 	fs.StringArrayVar(&f.addrs, "addr", []string{p.Address}, "address to serve: unix://, tcp:// or fd:// (repeatable)")
 	fs.StringVar(&f.group, "group", "", "group, by name or number, that may use the unix sockets")
-	fs.StringVar(&f.debugAddr, "debugaddr", envOr("BUILDKITD_DEBUGADDR", ""), "address of the debug HTTP server (env BUILDKITD_DEBUGADDR)")
+	fs.StringVar(&f.debugAddr, "debugaddr", "", "address of the debug HTTP server (env BUILDKITD_DEBUGADDR)")
 	fs.StringVar(&f.tlsCert, "tlscert", "", "certificate for TCP")
 	fs.StringVar(&f.tlsKey, "tlskey", "", "key of the certificate")
 	fs.StringVar(&f.tlsCA, "tlscacert", "", "CA that clients' certificates must be signed by")
@@ -62,6 +63,12 @@ func (f *Flags) register(fs *pflag.FlagSet, name string) {
 	fs.BoolVar(&f.cdiDisabled, "cdi-disabled", false, "no devices in steps")
 	fs.StringArrayVar(&f.cdiSpecDirs, "cdi-spec-dir", []string{"/etc/cdi", "/var/run/cdi", "/etc/buildkit/cdi"}, "directory with CDI specifications (repeatable)")
 	fs.BoolVar(&f.saveCacheDebug, "save-cache-debug", false, "keep what cache keys were made of")
+	// A variable counts as a flag: over the file, and under the command line.
+	for flag, variable := range map[string]string{"log-level": "BUILDKITD_LOG_LEVEL", "debugaddr": "BUILDKITD_DEBUGADDR"} {
+		if value := os.Getenv(variable); value != "" {
+			_ = fs.Set(flag, value) // texts are taken as they are
+		}
+	}
 	f.registerKiln(fs)
 	f.registerWorkers(fs)
 	for _, hidden := range []string{"trace", "containerd-worker-platform", "containerd-worker-namespace", "containerd-worker-runtime"} {

@@ -53,6 +53,13 @@ func command(name string) *cobra.Command {
 			defer signal.Stop(signals)
 			stop := watchSignals(cmd.Context(), signals, os.Exit)
 			defer stop.end()
+			hangups := make(chan os.Signal, 1)
+			signal.Notify(hangups, syscall.SIGHUP)
+			defer signal.Stop(hangups)
+			settings.Hangups = hangups
+			settings.Again = func() (*Settings, error) {
+				return flags.Settings(cmd.Context(), cmd.Flags(), DefaultPaths(name))
+			}
 			return run(stop, settings)
 		},
 	}

@@ -98,6 +98,7 @@ func run(stop *stopping, s *Settings) (err error) {
 		defer cancel()
 		err = errors.Join(err, builder.Close(grace))
 	}()
+	go watchHangups(stop.run, s, builder)
 	server, checks := newServer(stop.run, s.Namespace, traces)
 	builder.Control.Register(server)
 	return serve(stop, server, checks, listeners)

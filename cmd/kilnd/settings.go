@@ -37,6 +37,10 @@ type Settings struct {
 	Rootless bool
 	// SaveCacheDebug keeps what cache keys were made of.
 	SaveCacheDebug bool
+	// Hangups say that the configuration is to be read again, which Again does:
+	// flags stay over the file.
+	Hangups <-chan os.Signal
+	Again   func() (*Settings, error)
 	// ServeContainerd says whether the embedded containerd gets a socket.
 	ServeContainerd bool
 }
@@ -54,12 +58,6 @@ func (f *Flags) Settings(ctx context.Context, fs *pflag.FlagSet, paths Paths) (*
 	if err := errors.Join(f.general(fs, cfg, paths), f.worker(fs, s)); err != nil {
 		return nil, err
 	}
-	if err := s.setLogging(); err != nil {
-		return nil, err
-	}
-	for _, w := range warnings {
-		log.G(ctx).Warnf("%s: %s", f.config, w)
-	}
 	s.State = f.state
 	if s.State == "" {
 		s.State = paths.State
@@ -72,7 +70,13 @@ func (f *Flags) Settings(ctx context.Context, fs *pflag.FlagSet, paths Paths) (*
 		s.OTEL.SocketPath = filepath.Join(s.State, filepath.Base(paths.OTEL))
 	}
 	s.Rootless = f.rootless || paths.Rootless || s.Workers.OCI.Rootless || s.Workers.Containerd.Rootless
-	return s, s.validate()
+	if err := errors.Join(s.validate(), s.setLogging()); err != nil {
+		return nil, err
+	}
+	for _, w := range warnings {
+		log.G(ctx).Warnf("%s: %s", f.config, w)
+	}
+	return s, nil
 }
 
 // choose returns what the flag says if it was given, else what the file says, else the flag's default.

@@ -40,6 +40,28 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// TestEnvironment: variables count more than the file, and less than flags.
+func TestEnvironment(t *testing.T) {
+	t.Setenv("BUILDKITD_LOG_LEVEL", "error")
+	t.Setenv("BUILDKITD_DEBUGADDR", "127.0.0.1:1")
+	file := "[log]\nlevel = 'warn'\n[grpc]\ndebugAddress = '127.0.0.1:2'\n"
+	for _, tt := range []struct {
+		args         []string
+		level, debug string
+	}{
+		{nil, "error", "127.0.0.1:1"},
+		{[]string{"--log-level=info", "--debugaddr=127.0.0.1:3"}, "info", "127.0.0.1:3"},
+	} {
+		s, err := settings(t, file, tt.args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Log.Level != tt.level || s.GRPC.DebugAddress != tt.debug {
+			t.Errorf("%q: level %s, debug address %s", tt.args, s.Log.Level, s.GRPC.DebugAddress)
+		}
+	}
+}
+
 func TestFlagsOverFile(t *testing.T) {
 	file := "root = '/from/file'\ninsecure-entitlements = ['device']\n[log]\nlevel = 'warn'\n" +
 		"[grpc]\naddress = ['unix:///from/file.sock']\n[worker.oci]\nmax-parallelism = 3\nbinary = 'crun'\n[worker.oci.labels]\na = 'file'\n"

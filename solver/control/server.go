@@ -50,11 +50,12 @@ type Config struct {
 	// Traces receives clients' spans; may be nil: they are dropped.
 	Traces  collector.TraceServiceServer
 	Version Version
-	// GCPolicies are shown in worker records.
-	GCPolicies []GCPolicy
+	// GCPolicies returns what is shown in worker records; nil is none.
+	GCPolicies func() []GCPolicy
 	// Pruned is told after a prune, so that the cache forgets what is gone
-	// and disk space is freed. May be nil.
-	Pruned func(ctx context.Context) error
+	// and disk space is freed; everything says that the client left nothing
+	// out. May be nil.
+	Pruned func(ctx context.Context, everything bool) error
 }
 
 // History keeps records of builds and tells of changes.

@@ -52,7 +52,9 @@ func (s *Server) Prune(req *control.PruneRequest, stream control.Control_PruneSe
 		err = failed
 	}
 	if err == nil && s.cfg.Pruned != nil {
-		err = s.cfg.Pruned(stream.Context())
+		everything := req.GetAll() && len(req.GetFilter()) == 0 && req.GetKeepDuration() == 0 &&
+			req.GetReservedSpace() == 0 && req.GetMaxUsedSpace() == 0 && req.GetMinFreeSpace() == 0
+		err = s.cfg.Pruned(stream.Context(), everything)
 	}
 	return err
 }

@@ -40,7 +40,11 @@ func (s *Server) ListWorkers(_ context.Context, req *control.ListWorkersRequest)
 			OS: p.OS, Architecture: p.Architecture, Variant: p.Variant, OSVersion: p.OSVersion, OSFeatures: p.OSFeatures,
 		})
 	}
-	for _, p := range s.cfg.GCPolicies {
+	var policies []GCPolicy
+	if s.cfg.GCPolicies != nil {
+		policies = s.cfg.GCPolicies()
+	}
+	for _, p := range policies {
 		rec.GCPolicy = append(rec.GCPolicy, &worker.GCPolicy{
 			All: p.All, KeepDuration: int64(p.KeepDuration), Filters: p.Filters,
 			ReservedSpace: p.ReservedSpace, MaxUsedSpace: p.MaxUsedSpace, MinFreeSpace: p.MinFreeSpace,

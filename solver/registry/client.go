@@ -22,8 +22,10 @@ type Client struct {
 	sleep      func(context.Context, time.Duration) error
 	stallAfter time.Duration
 
-	mu      sync.Mutex // guards clients
+	mu      sync.Mutex // guards clients, and which map cfg.Hosts is
 	clients map[clientKey]*http.Client
+	// generation counts calls of SetHosts.
+	generation int
 }
 
 // New returns a Client. It fails with errdefs InvalidArgument for hosts and
@@ -50,6 +52,31 @@ func New(cfg Config) (*Client, error) {
 		sleep:      sleep,
 		stallAfter: stallAfter,
 	}, nil
+}
+
+// SetHosts replaces what is special about hosts; requests that are under way
+// end as they began. It fails as New does, and then changes nothing.
+func (c *Client) SetHosts(hosts map[string]HostConfig) error {
+	if err := (&Config{Hosts: hosts}).validate(); err != nil {
+		return fmt.Errorf("configure registries: %w", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cfg.Hosts = hosts
+	c.generation++
+	for k, hc := range c.clients {
+		hc.CloseIdleConnections()
+		delete(c.clients, k)
+	}
+	return nil
+}
+
+// configured returns what is special about hosts, which nobody changes, and how
+// often it was replaced.
+func (c *Client) configured() (map[string]HostConfig, int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cfg.Hosts, c.generation
 }
 
 // Close closes idle connections.

@@ -22,15 +22,16 @@ type host struct {
 func (c *Client) hosts(name string, insecure bool) ([]*host, error) {
 	const read = docker.HostCapabilityPull | docker.HostCapabilityResolve
 	var out []*host
+	configured, generation := c.configured()
 	if !insecure {
 		// Insecure access is asked for one host by a client; mirrors were
 		// chosen for the proper way.
-		for _, text := range c.cfg.Hosts[name].Mirrors {
+		for _, text := range configured[name].Mirrors {
 			m, err := parseMirror(text)
 			if err != nil {
 				return nil, err
 			}
-			h, err := c.host(m.host, c.cfg.Hosts[m.host], false)
+			h, err := c.host(m.host, configured[m.host], clientKey{generation: generation})
 			if err != nil {
 				return nil, err
 			}
@@ -38,12 +39,12 @@ func (c *Client) hosts(name string, insecure bool) ([]*host, error) {
 			out = append(out, h)
 		}
 	}
-	cfg := c.cfg.Hosts[name]
+	cfg := configured[name]
 	if insecure {
 		plain := true
 		cfg.Insecure, cfg.PlainHTTP = true, &plain
 	}
-	h, err := c.host(name, cfg, true)
+	h, err := c.host(name, cfg, clientKey{origin: true, generation: generation})
 	if err != nil {
 		return nil, err
 	}
@@ -56,11 +57,14 @@ func (c *Client) hosts(name string, insecure bool) ([]*host, error) {
 type clientKey struct {
 	name             string
 	insecure, origin bool
+	// generation is that of the configuration.
+	generation int
 }
 
 // host makes the description of one host; origin hosts are asked again after
-// passing failures, mirrors are passed over.
-func (c *Client) host(name string, cfg HostConfig, origin bool) (*host, error) {
+// passing failures, mirrors are passed over. key says all of the client but the
+// name and whether it is insecure.
+func (c *Client) host(name string, cfg HostConfig, key clientKey) (*host, error) {
 	h := &host{name: name, addr: name, scheme: "https", insecure: cfg.Insecure}
 	if name == dockerHub {
 		h.addr = dockerHubHost
@@ -72,7 +76,7 @@ func (c *Client) host(name string, cfg HostConfig, origin bool) (*host, error) {
 	if plain && !cfg.Insecure {
 		h.scheme = "http"
 	}
-	key := clientKey{name: name, insecure: cfg.Insecure, origin: origin}
+	key.name, key.insecure = name, cfg.Insecure
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if hc := c.clients[key]; hc != nil {
@@ -94,7 +98,7 @@ func (c *Client) host(name string, cfg HostConfig, origin bool) (*host, error) {
 			delete(c.clients, k)
 		}
 	}
-	h.client = &http.Client{Transport: &transport{base: rt, retry: origin, client: c}}
+	h.client = &http.Client{Transport: &transport{base: rt, retry: key.origin, client: c}}
 	c.clients[key] = h.client
 	return h, nil
 }
