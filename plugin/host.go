@@ -21,6 +21,9 @@ type Host struct {
 	Content content.Store
 	// Images maps names to descriptors.
 	Images images.Store
+	// Private says that nobody but the builder stores anything here: images that it made go when a client prunes
+	// everything.
+	Private bool
 	// Leases keeps things alive; deleting one with leases.SynchronousDelete collects before it returns.
 	Leases leases.Manager
 	// Namespaces lists and labels namespaces.

@@ -134,6 +134,7 @@ func (h *Host) contract(cfg *Config, bdb *safebolt.DB, events *exchange.Exchange
 	return plugin.Host{
 		Content:         h.meta.ContentStore(),
 		Images:          metadata.NewImageStore(h.meta),
+		Private:         true,
 		Leases:          h.services.leases,
 		Namespaces:      namespaceStore{h.meta},
 		Snapshotter:     h.meta.Snapshotter(SnapshotterName),

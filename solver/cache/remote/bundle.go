@@ -145,11 +145,29 @@ func (p *packer) stackOf(ctx context.Context, it *item) (*Stack, error) {
 	}
 	slices.SortFunc(it.imported, newest)
 	for _, s := range it.imported {
-		if p.wanted(s) {
-			return s, nil
+		if !p.wanted(s) {
+			continue
+		}
+		if whole, err := present(ctx, s); whole || err != nil {
+			return s, err
 		}
 	}
 	return nil, nil
+}
+
+// present reports whether the layers of an imported result are still there, as
+// far as that can be known.
+func present(ctx context.Context, s *Stack) (bool, error) {
+	prober, ok := s.From.Blobs.(Prober)
+	if !ok {
+		return true, nil
+	}
+	for _, l := range s.Layers {
+		if has, err := prober.Has(ctx, l.Descriptor); !has || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // local returns the layers of a result in the local store; nil if it is gone or

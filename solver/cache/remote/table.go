@@ -36,6 +36,12 @@ type Blobs interface {
 	Fetch(ctx context.Context, desc ocispecs.Descriptor) (io.ReadCloser, error)
 }
 
+// Prober is implemented by Blobs that tell cheaply whether a blob is there.
+type Prober interface {
+	// Has reports whether a blob can be fetched.
+	Has(ctx context.Context, desc ocispecs.Descriptor) (bool, error)
+}
+
 // Origin is Blobs with what is known of the place.
 type Origin struct {
 	Blobs
@@ -132,15 +138,21 @@ func (t *Table) match(ctx context.Context, id digest.Digest, key *solver.Key, ex
 
 // matchLocked is match with t.mu held. key may be nil.
 func (t *Table) matchLocked(ctx context.Context, id digest.Digest, key *solver.Key, expand Expand) []int {
+	if key != nil && key.Volatile {
+		return nil
+	}
 	if found, ok := t.memo[id]; ok {
 		return found
 	}
-	s, ok := expand(ctx, id)
+	var s cache.Structure
 	var keys []*solver.Key
-	if key != nil && !key.Volatile {
+	if key != nil {
 		s, keys = structureOf(ctx, key, expand)
-	} else if key != nil || !ok {
-		return nil
+	} else {
+		var ok bool
+		if s, ok = expand(ctx, id); !ok {
+			return nil
+		}
 	}
 	var found []int
 	var inputs [][]int

@@ -15,6 +15,10 @@ import (
 	"github.com/kilnbuild/kiln/solver/progress"
 )
 
+// LabelBuilt marks entries that were made here. An entry that somebody else
+// made and a build moved on has not got it.
+const LabelBuilt = "kiln/built"
+
 // namer gives names to an image in containerd's store.
 type namer struct {
 	images images.Store
@@ -47,7 +51,7 @@ func (n *namer) name(ctx context.Context, name string, given bool, env solver.En
 // put creates or changes an entry; others may do the same at the same time.
 // Labels that somebody put on an entry stay.
 func (n *namer) put(ctx context.Context, name string) error {
-	im := images.Image{Name: name, Target: n.target}
+	im := images.Image{Name: name, Target: n.target, Labels: map[string]string{LabelBuilt: "true"}}
 	for {
 		_, err := n.images.Create(ctx, im)
 		if !errdefs.IsAlreadyExists(err) {

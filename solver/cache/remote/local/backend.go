@@ -162,6 +162,20 @@ func (i *importer) Import(ctx context.Context, env solver.Env) ([]*remote.Table,
 	return artifact.Read(ctx, root, &remote.Origin{Blobs: i.dir, Name: "directory " + i.dir.name + " of the client"}, env)
 }
 
+// Has implements remote.Prober.
+func (d *directory) Has(ctx context.Context, desc ocispecs.Descriptor) (bool, error) {
+	err := d.use(ctx, func(ctx context.Context, s *session.Session, store content.Store) error {
+		ctx, cancel := s.With(ctx)
+		defer cancel()
+		_, err := store.Info(ctx, desc.Digest)
+		return err
+	})
+	if errdefs.IsNotFound(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // Fetch implements remote.Blobs.
 func (d *directory) Fetch(ctx context.Context, desc ocispecs.Descriptor) (io.ReadCloser, error) {
 	var out io.ReadCloser
