@@ -23,7 +23,6 @@ import (
 	"github.com/kilnbuild/kiln/solver/executor/network"
 	"github.com/kilnbuild/kiln/solver/executor/runc"
 	"github.com/kilnbuild/kiln/solver/frontend"
-	"github.com/kilnbuild/kiln/solver/frontend/dockerfile"
 	"github.com/kilnbuild/kiln/solver/graph"
 	"github.com/kilnbuild/kiln/solver/op/exec"
 	"github.com/kilnbuild/kiln/solver/progress"
@@ -136,10 +135,14 @@ func Assemble(ctx context.Context, opt Options) (b *Builder, err error) {
 	if err != nil {
 		return nil, err
 	}
+	frontends, err := newFrontends(opt.Config)
+	if err != nil {
+		return nil, err
+	}
 	b.Builds = build.New(build.Config{
 		Attesters: attesters,
 		Graph:     b.graph, Sessions: sessions, Sources: sources, NewOp: makers.new, NewContainer: makers.newContainer, Worker: worker,
-		Frontends: newFrontends(opt.Config), Exporters: b.newExporters(registries, sessions),
+		Frontends: frontends, Exporters: b.newExporters(registries, sessions),
 		Caches: b.newCaches(registries, sessions), LocalCache: b.localCache(results), Entitlements: machine.entitlements,
 		Platforms: machine.platforms(ctx, opt.Config), Devices: machine.devices,
 		Observers: observers, DisabledCaps: disabledCaps, ProxyNetwork: opt.Config.ProxyNetwork, Span: opt.Traces.Start,
@@ -233,14 +236,6 @@ func (b *Builder) newOps(ctx context.Context, opt Options, m *machine, sources *
 		exec: exec.Config{Executor: runner, Refs: b.refs, Sessions: sessions, Slots: slots, Logs: opt.Logs, SecretDir: secrets,
 			Tracing: tracing(opt)},
 	}, nil
-}
-
-func newFrontends(cfg *config.Config) map[string]frontend.Frontend {
-	out := map[string]frontend.Frontend{}
-	if on := cfg.Frontend.Dockerfile.Enabled; on == nil || *on {
-		out["dockerfile.v0"] = dockerfile.New()
-	}
-	return out
 }
 
 // labelPrefix starts the names of worker labels that clients read.

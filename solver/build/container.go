@@ -26,7 +26,9 @@ type ContainerSpec struct {
 	Proxy      *executor.Proxy
 	Hostname   string
 	ExtraHosts []*pb.HostIP
-	Platform   ocispecs.Platform
+	// Files are added read-only.
+	Files    []executor.File
+	Platform ocispecs.Platform
 }
 
 // ContainerFactory makes containers that are no step of a graph.
@@ -37,7 +39,7 @@ type ContainerFactory func(ctx context.Context, env solver.Env, spec ContainerSp
 func (b *bridge) NewContainer(ctx context.Context, req gateway.ContainerSpec) (_ gateway.Container, err error) {
 	j := b.job
 	spec := ContainerSpec{
-		Name: req.Name, Network: req.Network, Hostname: req.Hostname, ExtraHosts: req.ExtraHosts, Platform: j.builder.platform(),
+		Name: req.Name, Network: req.Network, Hostname: req.Hostname, ExtraHosts: req.ExtraHosts, Files: req.Files, Platform: j.builder.platform(),
 	}
 	if j.proxied() {
 		gate, err := j.gate(nil)

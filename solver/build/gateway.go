@@ -14,7 +14,7 @@ import (
 
 // serveGateway lets the client drive the build until it returns.
 func (j *job) serveGateway(ctx context.Context, br *bridge) (*frontend.Result, error) {
-	s := j.newSession(ctx, br, j.request.Inputs)
+	s := br.OpenSession(ctx, j.request.Inputs)
 	defer func() {
 		if err := s.Close(context.WithoutCancel(ctx)); err != nil {
 			log.G(ctx).WithError(err).Warn("close the frontend's containers")
@@ -27,11 +27,12 @@ func (j *job) serveGateway(ctx context.Context, br *bridge) (*frontend.Result, e
 	return s.Wait(ctx)
 }
 
-// newSession opens the conversation with a frontend outside the daemon.
-func (j *job) newSession(ctx context.Context, br *bridge, inputs map[string]*pb.Definition) *gateway.Session {
-	j.inspect(ctx)
+// OpenSession opens a conversation with a frontend outside the daemon. From here
+// on somebody may want to look into steps that fail.
+func (b *bridge) OpenSession(ctx context.Context, inputs map[string]*pb.Definition) *gateway.Session {
+	b.job.inspect(ctx)
 	return gateway.NewSession(gateway.Config{
-		Bridge: br, Inputs: inputs, Containers: br,
+		Bridge: b, Inputs: inputs, Containers: b,
 		Error: func(req *pbgateway.ReturnRequest) error { return rpcerr.FromStatus(req.GetError()) },
 	})
 }

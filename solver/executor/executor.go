@@ -11,8 +11,9 @@ import (
 // Executor runs processes in containers.
 type Executor interface {
 	// Run creates the container id, runs c.Process in it as its first process
-	// and removes it. Started, if not nil, is closed once the process runs. A
-	// process that exits with an unlisted code gives *solver.ExitError.
+	// and removes it. Started is closed once the process runs; it may be nil
+	// for a container that is not to be joined by Exec. A process that exits
+	// with an unlisted code gives *solver.ExitError.
 	Run(ctx context.Context, id string, c Container, started chan<- struct{}) error
 	// Exec runs another process in a container that Run has started.
 	Exec(ctx context.Context, id string, p Process) error
@@ -117,6 +118,13 @@ type Process struct {
 // WindowSize of a terminal.
 type WindowSize struct {
 	Rows, Cols uint32
+}
+
+// File is a small file for a container.
+type File struct {
+	// Dest is absolute, inside the container.
+	Dest string
+	Data []byte
 }
 
 // HostIP is a line of /etc/hosts.

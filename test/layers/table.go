@@ -150,6 +150,8 @@ var Rooms = []Room{
 	{Path: "solver/cache/remote", Row: 4, Reason: reasonSibling},
 	{Path: "solver/frontend", Row: 4, Reason: "the frontend contract knows no frontend"},
 	{Path: "solver/frontend/gateway", Row: 4, Siblings: []string{"solver/frontend"}, Reason: reasonSibling},
+	{Path: "solver/frontend/gateway/image", Row: 4, Siblings: []string{"solver/frontend", "solver/frontend/gateway!"},
+		Reason: "a frontend image is one more frontend; it starts its container through the bridge"},
 	{Path: "solver/frontend/dockerfile", Row: 4, Only: []string{"solver/frontend", "solver/llb/compose", "solver!", "solver/pb/llb"},
 		// solver for the errors clients tell apart; pb/llb because compose
 		// takes settings (network mode, limits) in the words of the wire. Both

@@ -23,6 +23,11 @@ const maxRead = 15 << 20
 
 // Solve hands a graph, or a request for another frontend, to the bridge.
 func (s *Session) Solve(ctx context.Context, req *gateway.SolveRequest) (*gateway.SolveResponse, error) {
+	for name, def := range req.GetFrontendInputs() {
+		if def.GetDef() == nil && def.GetMetadata() == nil {
+			return nil, fmt.Errorf("input %q: invalid nil input definition to definition op: %w", name, errdefs.ErrInvalidArgument)
+		}
+	}
 	sr := frontend.SolveRequest{
 		Definition: req.GetDefinition(), Frontend: req.GetFrontend(), Opts: req.GetFrontendOpt(),
 		Inputs: req.GetFrontendInputs(), Evaluate: req.GetEvaluate(),

@@ -41,6 +41,8 @@ type ContainerSpec struct {
 	Platform   *pb.Platform
 	Hostname   string
 	ExtraHosts []*pb.HostIP
+	// Files are added read-only.
+	Files []executor.File
 }
 
 // Mount is a mount with what it shows; a nil Ref is the empty file system.

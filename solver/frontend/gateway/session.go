@@ -69,6 +69,9 @@ func (s *Session) Wait(ctx context.Context) (*frontend.Result, error) {
 	}
 }
 
+// Done is closed when the frontend has returned.
+func (s *Session) Done() <-chan struct{} { return s.done }
+
 // Returned reports whether the frontend has returned.
 func (s *Session) Returned() bool {
 	s.mu.Lock()

@@ -34,7 +34,9 @@ type ContainerSpec struct {
 	Proxy      *executor.Proxy
 	Hostname   string
 	ExtraHosts []*pb.HostIP
-	Platform   ocispecs.Platform
+	// Files are added read-only, in memory.
+	Files    []executor.File
+	Platform ocispecs.Platform
 }
 
 // Process is a process in a Container.
@@ -92,7 +94,13 @@ func Open(ctx context.Context, cfg Config, env solver.Env, spec ContainerSpec) (
 	}
 	c.setup = newSetup(o, env, c.held)
 	c.setup.browsed = true
-	if err := c.setup.prepare(ctx); err != nil {
+	err = c.setup.prepare(ctx)
+	for _, f := range spec.Files {
+		if err == nil {
+			err = c.setup.file(f)
+		}
+	}
+	if err != nil {
 		return nil, errors.Join(err, c.Close(context.WithoutCancel(ctx)))
 	}
 	return c, nil

@@ -50,6 +50,19 @@ func (s *setup) secret(ctx context.Context, m *pb.Mount) error {
 	return nil
 }
 
+// file adds a file that is no secret, but as short-lived.
+func (s *setup) file(f executor.File) error {
+	name := filepath.Join(s.op.cfg.SecretDir, rand.Text())
+	if err := os.WriteFile(name, f.Data, 0o444); err != nil {
+		return fmt.Errorf("store file %s: %w", f.Dest, err)
+	}
+	s.later(func(context.Context) error { return os.Remove(name) })
+	s.mounts = append(s.mounts, executor.Mount{
+		Dest: f.Dest, Source: staticMount{{Type: "bind", Source: name, Options: []string{"rbind", "ro"}}}, Readonly: true,
+	})
+	return nil
+}
+
 // secretEnv asks for secrets that become variables. A missing optional one is
 // an empty variable.
 func (o *Op) secretEnv(ctx context.Context, env solver.Env, list []*pb.SecretEnv) ([]string, error) {
