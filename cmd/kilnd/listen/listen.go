@@ -75,9 +75,9 @@ func open(ctx context.Context, address string, opts *Options) ([]net.Listener, e
 			}
 			return []net.Listener{l}, nil
 		}
-		return []net.Listener{tls.NewListener(l, opts.TLS)}, nil
+		return []net.Listener{newTLSListener(ctx, l, opts.TLS)}, nil
 	case "fd":
-		return inherited(rest, opts)
+		return inherited(ctx, rest, opts)
 	default:
 		return nil, fmt.Errorf("unsupported scheme %q; use unix, tcp or fd: %w", scheme, errdefs.ErrInvalidArgument)
 	}
@@ -152,7 +152,7 @@ func removeStale(ctx context.Context, path string) error {
 }
 
 // inherited returns the sockets from systemd.
-func inherited(rest string, opts *Options) ([]net.Listener, error) {
+func inherited(ctx context.Context, rest string, opts *Options) ([]net.Listener, error) {
 	if rest != "" {
 		return nil, fmt.Errorf("fd://%s is unsupported; write fd:// for the sockets that systemd passes: %w", rest, errdefs.ErrInvalidArgument)
 	}
@@ -170,7 +170,7 @@ func inherited(rest string, opts *Options) ([]net.Listener, error) {
 			continue // a descriptor that is no listening socket
 		}
 		if opts.TLS != nil && l.Addr().Network() == "tcp" {
-			l = tls.NewListener(l, opts.TLS)
+			l = newTLSListener(ctx, l, opts.TLS)
 		}
 		listeners = append(listeners, l)
 	}
