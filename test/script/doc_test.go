@@ -8,8 +8,9 @@
 // rest are files, which stand in the directory the commands run in. kiln and
 // kilnd are in PATH, and kiln reaches a daemon that all scripts share; its
 // Docker Hub is a local registry that has busybox (one platform) and
-// busybox:multi (two). $REGISTRY is that registry's address. The command
-// `daemon ARGS…` gives the script a daemon of its own.
+// busybox:multi (two). $REGISTRY is that registry's address. Repositories
+// in $GITROOT are served at $GIT; the programs of examples/ are in PATH and in
+// $EXAMPLES. The command `daemon ARGS…` gives the script a daemon of its own.
 //
 // Scripts run in parallel: images a script pushes carry its name.
 package script_test

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http/cgi"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -19,8 +22,11 @@ import (
 type world struct {
 	registry *fixtures.Server
 	daemon   *daemon.Daemon
-	// bin has kiln and kilnd; config is what every daemon here is given.
-	bin, config string
+	// bin has kiln and kilnd, examples the programs of examples/; config is
+	// what every daemon here is given.
+	bin, examples, config string
+	// gitRoot is the directory of the git server, git its address.
+	gitRoot, git string
 }
 
 // TestScript runs every script of testdata.
@@ -71,13 +77,47 @@ func newWorld(t *testing.T) *world {
 		}
 		w.bin = filepath.Dir(path)
 	}
+	w.serveGit(t)
+	w.buildExamples(t)
 	w.daemon = daemon.Run(t, daemon.Config{Args: []string{"--config", w.config}})
 	return w
 }
 
+// serveGit serves repositories that scripts put into gitRoot.
+func (w *world) serveGit(t *testing.T) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "git", "--exec-path").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.gitRoot = t.TempDir()
+	s := httptest.NewServer(&cgi.Handler{
+		Path: filepath.Join(strings.TrimSpace(string(out)), "git-http-backend"),
+		Env:  []string{"GIT_PROJECT_ROOT=" + w.gitRoot, "GIT_HTTP_EXPORT_ALL=1"},
+	})
+	t.Cleanup(s.Close)
+	w.git = s.URL
+}
+
+// buildExamples compiles the examples so that they run in containers too.
+func (w *world) buildExamples(t *testing.T) {
+	t.Helper()
+	w.examples = t.TempDir()
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-ldflags", "-s -w", "-o", w.examples,
+		"./buildkit3", "./dockerfile2llb", "./gobuild")
+	cmd.Dir = "../../examples"
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build examples: %v\n%s", err, out)
+	}
+}
+
 // setup gives a script its environment.
 func (w *world) setup(env *testscript.Env) error {
-	env.Setenv("PATH", w.bin+":"+env.Getenv("PATH"))
+	env.Setenv("PATH", w.bin+":"+w.examples+":"+env.Getenv("PATH"))
+	env.Setenv("EXAMPLES", w.examples)
+	env.Setenv("GITROOT", w.gitRoot)
+	env.Setenv("GIT", w.git)
 	env.Setenv("HOME", env.WorkDir)
 	env.Setenv("BUILDKIT_HOST", w.daemon.Address)
 	env.Setenv("BUILDKIT_PROGRESS", "plain")
