@@ -62,25 +62,12 @@ func (b *Builder) open(req *Request) (*job, error) {
 	if req.ID == "" {
 		return nil, fmt.Errorf("a build needs an id: %w", errdefs.ErrInvalidArgument)
 	}
-	granted, err := b.grant(req.Entitlements)
-	if err != nil {
-		return nil, err
-	}
-	var policies *policy.Set
-	if req.SourcePolicy != nil {
-		if policies, err = policy.Compile(req.SourcePolicy); err != nil {
-			return nil, err
-		}
-	}
-	usable, err := grantedDevices(req.Entitlements)
-	if err != nil {
-		return nil, err
-	}
 	j := &job{
 		builder: b, id: req.ID, request: req, stream: progress.NewStream(progress.StreamConfig{}),
-		entitlements: granted, devices: usable, count: newCounter(), policies: policies,
-		pins: map[digest.Digest]string{}, root: &Call{Frontend: req.Frontend, Opts: req.Opts, Inputs: req.Inputs},
+		count: newCounter(),
+		pins:  map[digest.Digest]string{}, root: newCall(frontend.SolveRequest{Frontend: req.Frontend, Opts: req.Opts, Inputs: req.Inputs}),
 	}
+	var err error
 	j.graph, err = b.cfg.Graph.NewJob(req.ID, graph.JobConfig{Sessions: j.Sessions, Sink: j.emit, Caches: j.caches.levels})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", err, errdefs.ErrAlreadyExists)
@@ -89,6 +76,23 @@ func (b *Builder) open(req *Request) (*job, error) {
 		return nil, err
 	}
 	return j, nil
+}
+
+// accept reads what the request allows and forbids the build. That is after
+// open: a client that waits for the events of a build that never opens learns
+// of its mistake seconds later.
+func (j *job) accept() (err error) {
+	req := j.request
+	if j.entitlements, err = j.builder.grant(req.Entitlements); err != nil {
+		return err
+	}
+	if j.devices, err = grantedDevices(req.Entitlements); err != nil {
+		return err
+	}
+	if req.SourcePolicy != nil {
+		j.policies, err = policy.Compile(req.SourcePolicy)
+	}
+	return err
 }
 
 // close ends the build's interest in everything.

@@ -49,6 +49,9 @@ func (b *Builder) Solve(ctx context.Context, req *Request) (resp *Response, err 
 		rec.Completed, rec.Err, rec.Response, rec.Steps = b.cfg.Now(), err, resp, j.steps()
 		b.ended(context.WithoutCancel(ctx), rec, j)
 	}()
+	if err := j.accept(); err != nil {
+		return nil, err
+	}
 	defer j.importCaches(ctx)()
 	res, err := j.result(ctx)
 	if err != nil {

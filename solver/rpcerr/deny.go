@@ -16,10 +16,11 @@ func (e *DenyError) Error() string { return e.Err.Error() }
 // Unwrap returns the underlying error.
 func (e *DenyError) Unwrap() error { return e.Err }
 
-// decision is the JSON of a denial; the action beside it may be a name or a
-// number and says nothing new.
+// decision is the JSON of a denial. The action may come as a name or a number
+// and says nothing new.
 type decision struct {
-	DenyMessages []denyMessage `json:"denyMessages,omitempty"`
+	Action       json.RawMessage `json:"action,omitempty"`
+	DenyMessages []denyMessage   `json:"denyMessages,omitempty"`
 }
 
 type denyMessage struct {
@@ -28,7 +29,7 @@ type denyMessage struct {
 
 // denyDetail is the wire form of the messages.
 func denyDetail(e *DenyError) *decision {
-	d := &decision{}
+	d := &decision{Action: json.RawMessage(`"DENY"`)}
 	for _, m := range e.Messages {
 		d.DenyMessages = append(d.DenyMessages, denyMessage{m})
 	}
