@@ -11,6 +11,7 @@ import (
 
 	"github.com/kilnbuild/kiln/solver/export"
 	"github.com/kilnbuild/kiln/solver/frontend"
+	pb "github.com/kilnbuild/kiln/solver/pb/llb"
 	"github.com/kilnbuild/kiln/solver/ref"
 )
 
@@ -68,11 +69,9 @@ func (b *Built) Origin(r frontend.Ref) *Origin {
 	return nil
 }
 
-// Makers returns the calls, in builds that still run, whose graphs gave the
-// same as a graph that a client hands to a frontend as input.
-func (b *Built) Makers(head digest.Digest) []*Call {
-	return b.job.builder.makers(head)
-}
+// Makers returns the calls, in builds that still run, that led to a graph which
+// a client hands to another frontend as input.
+func (b *Built) Makers(def *pb.Definition) []*Call { return b.job.builder.makers(def) }
 
 // attest has the attesters say what they have to say.
 func (j *job) attest(ctx context.Context, res *frontend.Result, started time.Time) (*Built, error) {

@@ -3,7 +3,9 @@ package build
 import (
 	"context"
 	"fmt"
+	"maps"
 	"runtime/debug"
+	"strings"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
@@ -79,30 +81,46 @@ func (b *bridge) solveDefinition(ctx context.Context, def *pb.Definition, polici
 const (
 	builtinDockerfile = "dockerfile.v0"
 	gatewayFrontend   = "gateway.v0"
+	optSource         = "source"
+	optContext        = "context:"
 )
 
 func (b *bridge) callFrontend(ctx context.Context, req frontend.SolveRequest) (*frontend.Result, error) {
-	name := req.Frontend
-	if name == gatewayFrontend && req.Opts["source"] == builtinDockerfile {
-		name = builtinDockerfile
-	}
-	f, ok := b.job.builder.cfg.Frontends[name]
+	req = builtin(req)
+	f, ok := b.job.builder.cfg.Frontends[req.Frontend]
 	if !ok {
-		return nil, fmt.Errorf("frontend %q is not one of this builder's: %w", name, errdefs.ErrNotFound)
+		return nil, fmt.Errorf("frontend %q is not one of this builder's: %w", req.Frontend, errdefs.ErrNotFound)
 	}
 	if b.nesting >= maxNesting {
 		return nil, fmt.Errorf("frontends call each other more than %d deep: %w", maxNesting, errdefs.ErrResourceExhausted)
 	}
 	sub := &bridge{job: b.job, nesting: b.nesting + 1, call: b.call.call(req)}
-	ctx, end := b.job.builder.cfg.Span(ctx, "frontend "+name)
+	ctx, end := b.job.builder.cfg.Span(ctx, "frontend "+req.Frontend)
 	res, err := safely(ctx, func() (*frontend.Result, error) {
 		return f.Solve(ctx, sub, frontend.Request{Opts: req.Opts, Inputs: req.Inputs})
 	})
 	end(err)
 	if err != nil {
-		return nil, &solver.FrontendError{Name: name, Source: req.Opts["source"], Err: err}
+		return nil, &solver.FrontendError{Name: req.Frontend, Source: req.Opts[optSource], Err: err}
 	}
 	return res, nil
+}
+
+// builtin sends requests for an image of the built-in frontend to the frontend
+// itself, unless the client says what is to stand for that image.
+func builtin(req frontend.SolveRequest) frontend.SolveRequest {
+	if req.Frontend != gatewayFrontend || req.Opts[optSource] != builtinDockerfile {
+		return req
+	}
+	opts := maps.Clone(req.Opts)
+	for k := range opts {
+		if k == optContext+builtinDockerfile || strings.HasPrefix(k, optContext+builtinDockerfile+"::") {
+			return req
+		}
+	}
+	delete(opts, optSource)
+	req.Frontend, req.Opts = builtinDockerfile, opts
+	return req
 }
 
 // safely calls a frontend. Frontends read what strangers wrote: a panic of one

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
-	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kilnbuild/kiln/solver"
@@ -19,6 +18,7 @@ import (
 	"github.com/kilnbuild/kiln/solver/frontend"
 	"github.com/kilnbuild/kiln/solver/graph"
 	"github.com/kilnbuild/kiln/solver/llb"
+	pb "github.com/kilnbuild/kiln/solver/pb/llb"
 	"github.com/kilnbuild/kiln/solver/progress"
 	"github.com/kilnbuild/kiln/solver/session"
 	"github.com/kilnbuild/kiln/solver/source"
@@ -148,9 +148,13 @@ func (b *Builder) add(j *job) error {
 	return nil
 }
 
-// makers returns the calls of running builds that have a graph with this
-// result.
-func (b *Builder) makers(head digest.Digest) []*Call {
+// makers returns the calls of running builds that asked for the result of a
+// graph.
+func (b *Builder) makers(def *pb.Definition) []*Call {
+	want := head(def)
+	if want == "" {
+		return nil
+	}
 	b.mu.Lock()
 	var roots []*Call
 	for _, j := range b.jobs {
@@ -159,8 +163,8 @@ func (b *Builder) makers(head digest.Digest) []*Call {
 	b.mu.Unlock()
 	var out []*Call
 	for _, root := range roots {
-		for _, o := range root.Origins() {
-			if o.head() == head {
+		for _, o := range root.all() {
+			if head(o.Definition) == want {
 				out = append(out, o.Call)
 			}
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/kilnbuild/kiln/solver"
 	"github.com/kilnbuild/kiln/solver/frontend"
@@ -55,13 +56,20 @@ type Origin struct {
 	solved bool
 }
 
+// newCall returns the call of a request.
+func newCall(req frontend.SolveRequest) *Call {
+	req = builtin(req)
+	return &Call{Frontend: req.Frontend, Opts: req.Opts, Inputs: req.Inputs}
+}
+
 // call opens a call below this one.
 func (c *Call) call(req frontend.SolveRequest) *Call {
 	root := c.Root
 	if root == nil {
 		root = c
 	}
-	sub := &Call{Frontend: req.Frontend, Opts: req.Opts, Inputs: req.Inputs, Root: root}
+	sub := newCall(req)
+	sub.Root = root
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.calls = append(c.calls, sub)
@@ -95,14 +103,19 @@ func (c *Call) Images() []ResolvedImage {
 	return images
 }
 
-// Origins returns the graphs of this call and those below that were solved.
-func (c *Call) Origins() []*Origin {
+// Solved returns the graphs of this call and those below that were solved, and
+// not only registered.
+func (c *Call) Solved() []*Origin {
+	return slices.DeleteFunc(c.all(), func(o *Origin) bool { return !o.isSolved() })
+}
+
+// all returns the graphs of this call and those below.
+func (c *Call) all() []*Origin {
 	c.mu.Lock()
 	origins, calls := slices.Clone(c.origins), slices.Clone(c.calls)
 	c.mu.Unlock()
-	origins = slices.DeleteFunc(origins, func(o *Origin) bool { return !o.isSolved() })
 	for _, sub := range calls {
-		origins = append(origins, sub.Origins()...)
+		origins = append(origins, sub.all()...)
 	}
 	return origins
 }
@@ -152,11 +165,16 @@ func (o *Origin) step(v *llb.Vertex) Step {
 	return Step{Digest: d, Name: v.Name, Op: v.Op, Platform: v.Platform, Pin: o.job.pins[d], Traffic: o.job.traffic[d]}
 }
 
-// head is the vertex that a definition's result comes from; empty for the
-// empty file system.
-func (o *Origin) head() digest.Digest {
-	if o.graph == nil || o.graph.edge.Vertex == nil {
+// head is the vertex that a definition's result comes from, as its sender
+// knows it; empty for the empty file system.
+func head(def *pb.Definition) digest.Digest {
+	n := len(def.GetDef())
+	if n == 0 {
 		return ""
 	}
-	return o.graph.edge.Vertex.Digest
+	var last pb.Op
+	if proto.Unmarshal(def.GetDef()[n-1], &last) != nil || len(last.GetInputs()) != 1 {
+		return ""
+	}
+	return digest.Digest(last.GetInputs()[0].GetDigest())
 }

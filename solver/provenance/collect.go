@@ -4,9 +4,7 @@ import (
 	"strings"
 
 	"github.com/containerd/platforms"
-	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/kilnbuild/kiln/solver/build"
 	"github.com/kilnbuild/kiln/solver/export"
@@ -33,7 +31,7 @@ type collector struct {
 func (c *collector) collect(origin *build.Origin, p export.Platform) *Facts {
 	f := c.facts(origin)
 	results := c.results()
-	for _, o := range origin.Call.Origins() {
+	for _, o := range origin.Call.Solved() {
 		if !results[o] {
 			f.Merge(c.facts(o))
 		}
@@ -132,16 +130,8 @@ func (c *collector) request(call *build.Call) Request {
 
 // maker is the request that made a graph, if there is exactly one.
 func (c *collector) maker(def *pb.Definition) *Request {
-	n := len(def.GetDef())
-	if n == 0 {
-		return nil
-	}
-	var last pb.Op
-	if proto.Unmarshal(def.GetDef()[n-1], &last) != nil || len(last.GetInputs()) != 1 {
-		return nil
-	}
 	var found *Request
-	for _, call := range c.built.Makers(digest.Digest(last.GetInputs()[0].GetDigest())) {
+	for _, call := range c.built.Makers(def) {
 		r := Request{Frontend: call.Frontend, Args: call.Opts}
 		if r.empty() {
 			continue
