@@ -254,7 +254,7 @@ func (b *Builder) worker(ctx context.Context, opt Options) (frontend.WorkerInfo,
 	w := frontend.WorkerInfo{ID: id, Labels: map[string]string{
 		labelPrefix + "executor": opt.Executor, labelPrefix + "snapshotter": b.host.SnapshotterName,
 		labelPrefix + "hostname": host, labelPrefix + "network": b.networks.Label(), labelPrefix + "oci.process-mode": "sandbox",
-		labelPrefix + "selinux.enabled": "false", labelPrefix + "apparmor.profile": "",
+		labelPrefix + "selinux.enabled":      "false",
 		labelPrefix + "containerd.namespace": b.host.Namespace,
 	}}
 	if opt.Executor == "containerd" {

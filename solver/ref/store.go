@@ -148,7 +148,12 @@ func (s *Store) Keep(ctx context.Context, res solver.Result) error {
 	if done {
 		return nil
 	}
-	return s.store(ctx, r.e, true)
+	if err := s.store(ctx, r.e, true); err != nil {
+		return err
+	}
+	// The build that made it is the first to use it.
+	s.used.touch(r.e.id, true)
+	return nil
 }
 
 // Sync returns when everything that was kept before the call survives a power

@@ -236,7 +236,7 @@ func TestUsesAreBatched(t *testing.T) {
 	}
 	f.reopen()
 	list, err := f.Usage(t.Context(), nil)
-	if err != nil || len(list) != 1 || list[0].UsageCount != 20 || list[0].LastUsedAt == nil {
+	if err != nil || len(list) != 1 || list[0].UsageCount != 1+20 || list[0].LastUsedAt == nil {
 		t.Errorf("usage %+v, %v", list, err)
 	}
 }

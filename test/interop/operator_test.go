@@ -1,6 +1,7 @@
 package interop_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -14,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -252,6 +254,38 @@ func TestReload(t *testing.T) {
 		time.Sleep(50 * time.Millisecond)
 	}
 	shows("2kB")
+}
+
+// TestStop: an orderly stop does not wait for those who only watch, and ends
+// builds.
+func TestStop(t *testing.T) {
+	d := fresh(t, daemon.Config{})
+	watcher := exec.CommandContext(t.Context(), foreign(t, "buildctl"), "--addr", d.Address, "debug", "monitor")
+	if err := watcher.Start(); err != nil {
+		t.Fatal(err)
+	}
+	dir := folder(t, "Dockerfile", "FROM "+base(t, "busybox")+"\nRUN echo is-running && sleep 1000\n")
+	build := exec.CommandContext(t.Context(), foreign(t, "buildctl"), append([]string{"--addr", d.Address}, buildArgs(dir)...)...)
+	said, err := build.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := build.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(said); lines.Scan() && !strings.Contains(lines.Text(), " is-running"); {
+	}
+	go func() { _, _ = io.Copy(io.Discard, said) }()
+	if code, err := d.Stop(); err != nil || code != 0 {
+		t.Errorf("stopped with %d, %v", code, err)
+	}
+	if strings.Contains(d.Said(), "forc") {
+		t.Errorf("the stop was not orderly:\n%s", d.Said())
+	}
+	if err := build.Wait(); err == nil {
+		t.Error("the build did not fail")
+	}
+	_ = watcher.Wait()
 }
 
 // TestMetrics: the debug address tells of builds in Prometheus' format.
