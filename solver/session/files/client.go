@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -71,7 +72,7 @@ func Pull(ctx context.Context, s *session.Session, req Request, h Handler) error
 	encode(md, keyFollow, req.Follow)
 	stream, err := filesync.NewFileSyncClient(s.Conn()).DiffCopy(metadata.NewOutgoingContext(ctx, md))
 	if err != nil {
-		return err
+		return errgrpc.ToNative(err)
 	}
 	return Receive(ctx, clientStream{stream, cancel}, h)
 }
@@ -80,6 +81,16 @@ func Pull(ctx context.Context, s *session.Session, req Request, h Handler) error
 type clientStream struct {
 	grpc.BidiStreamingClient[fsutil.Packet, fsutil.Packet]
 	abort func()
+}
+
+// Recv receives a packet. Errors have kinds: that a client does not offer a
+// directory is errdefs NotFound.
+func (s clientStream) Recv() (*fsutil.Packet, error) {
+	p, err := s.BidiStreamingClient.Recv()
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = errgrpc.ToNative(err)
+	}
+	return p, err
 }
 
 // Abort cancels the call.

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/kilnbuild/kiln/solver/pb/fsutil"
 )
 
@@ -30,8 +32,8 @@ type Mirror struct {
 	// Trust says that equal size and time mean equal content. Otherwise every
 	// file is asked for.
 	Trust bool
-	// Progress, if not nil, is told of bytes received, from several
-	// goroutines.
+	// Progress, if not nil, is told of bytes received, entries and contents,
+	// from several goroutines.
 	Progress func(n int)
 
 	writer *Writer
@@ -62,6 +64,9 @@ func (m *Mirror) start() {
 // Entry compares an entry with what is there.
 func (m *Mirror) Entry(st *fsutil.Stat) (bool, error) {
 	m.started.Do(m.start)
+	if m.Progress != nil {
+		m.Progress(proto.Size(st))
+	}
 	m.all = append(m.all, st)
 	old, err := m.advance(st.GetPath())
 	if err != nil {

@@ -79,12 +79,12 @@ func readKeyRing(text []byte) (openpgp.EntityList, error) {
 			more, err = openpgp.ReadKeyRing(block.Body)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read OpenPGP public key: %w: %w", err, errdefs.ErrInvalidArgument)
+			return nil, fmt.Errorf("failed to read armored public key: %w: %w", err, errdefs.ErrInvalidArgument)
 		}
 		ring = append(ring, more...)
 	}
 	if len(ring) == 0 {
-		return nil, fmt.Errorf("read OpenPGP public key: the text has none: %w", errdefs.ErrInvalidArgument)
+		return nil, fmt.Errorf("failed to read armored public key: no armored data found: %w", errdefs.ErrInvalidArgument)
 	}
 	return ring, nil
 }
