@@ -45,13 +45,13 @@ func (d *Detector) Platforms(ctx context.Context) []ocispecs.Platform {
 	if d.list != nil && (d.maxAge < 0 || d.now().Sub(d.asked) < d.maxAge) {
 		return d.list
 	}
-	native := platforms.Normalize(platforms.DefaultSpec())
-	list := []ocispecs.Platform{native}
-	for _, level := range amd64Levels(native.Architecture) {
+	own := native()
+	list := []ocispecs.Platform{own}
+	for _, level := range amd64Levels(own.Architecture) {
 		list = append(list, ocispecs.Platform{OS: "linux", Architecture: "amd64", Variant: level})
 	}
 	for _, arch := range architectures {
-		if arch != native.Architecture && d.probe(ctx, arch) {
+		if arch != own.Architecture && d.probe(ctx, arch) {
 			list = append(list, ocispecs.Platform{OS: "linux", Architecture: arch})
 		}
 	}
@@ -66,13 +66,21 @@ func (d *Detector) Platforms(ctx context.Context) []ocispecs.Platform {
 	return list
 }
 
+func native() ocispecs.Platform { return platforms.Normalize(platforms.DefaultSpec()) }
+
 // Find returns the emulator that programs of a platform need in their
 // container, "" if they run as they are. The error is errdefs NotFound if they
 // cannot run.
 func (d *Detector) Find(ctx context.Context, p ocispecs.Platform) (string, error) {
 	p = platforms.Normalize(p)
+	// Nearly always; nothing has to be asked for it.
+	if platforms.OnlyStrict(native()).Match(p) {
+		return "", nil
+	}
 	for _, have := range d.Platforms(ctx) {
-		if platforms.Only(have).Match(p) {
+		// An architecture may have others below it, which is not to say that
+		// this processor has: those are in the list themselves.
+		if have.Architecture == p.Architecture && platforms.Only(have).Match(p) {
 			return "", nil
 		}
 	}

@@ -100,6 +100,10 @@ func TestFind(t *testing.T) {
 	if _, err := find("linux/s390x"); !errdefs.IsNotFound(err) {
 		t.Errorf("without an emulator: %v", err)
 	}
+	// 386 is below amd64, and does not run when it has not run.
+	if path, err := find("linux/386"); platforms.DefaultSpec().Architecture == "amd64" && err == nil {
+		t.Errorf("386 runs with %q", path)
+	}
 	var last string
 	for _, file := range []string{"qemu-s390x-static", "kiln-qemu-s390x", "buildkit-qemu-s390x"} {
 		last = filepath.Join(dir, file)
