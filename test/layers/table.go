@@ -113,8 +113,8 @@ var Rooms = []Room{
 		Reason: "a layout is an image that comes from a client's directory instead of a registry: only where the bytes come from differs"},
 	{Path: "solver/source/signature", Row: 3, Reason: "what signatures mean is known without any source"},
 	{Path: "solver/source/singlefile", Row: 3, Reason: "a layer with one file in it is the same wherever its bytes come from"},
-	{Path: "solver/source/git", Row: 3, Siblings: []string{"solver/source", "solver/source/signature", "solver/source/blob"},
-		Reason: "a bundle of a repository is a blob; where a blob comes from is known in one place"},
+	// A bundle of a repository is a blob; where blobs come from is known in one place.
+	{Path: "solver/source/git", Row: 3, Siblings: []string{"solver/source", "solver/source/signature", "solver/source/blob"}, Reason: reasonContract},
 	{Path: "solver/source/http", Row: 3, Siblings: []string{"solver/source", "solver/source/signature", "solver/source/singlefile"},
 		Reason: reasonContract},
 	{Path: "solver/source/local", Row: 3, Siblings: []string{"solver/source"}, Reason: reasonContract},
