@@ -61,6 +61,27 @@ func (b *Built) Now() time.Time { return b.job.builder.cfg.Now() }
 // CompatibilityVersion is that of what the build makes.
 func (b *Built) CompatibilityVersion() int { return compatibilityVersion }
 
+// ResultIDs returns the ids of the results of vertices, as far as they are
+// known.
+func (b *Built) ResultIDs(ctx context.Context) map[digest.Digest]string {
+	return b.job.graph.ResultIDs(ctx)
+}
+
+// Stack returns the ids of the results that a ref's file system is stacked of,
+// base first.
+func (b *Built) Stack(ctx context.Context, r frontend.Ref) ([]string, error) {
+	held, err := hold(ctx, r)
+	if err != nil || held == nil {
+		return nil, err
+	}
+	defer func() { _ = held.Release(context.WithoutCancel(ctx)) }()
+	var ids []string
+	for _, part := range held.Chain() {
+		ids = append(ids, part.ID())
+	}
+	return ids, nil
+}
+
 // Origin tells where a ref of this build came from; nil if nobody knows.
 func (b *Built) Origin(r frontend.Ref) *Origin {
 	if lazy, ok := r.(*lazyRef); ok && lazy != nil {

@@ -83,8 +83,10 @@ type Attestation struct {
 	// Path in Ref, or the suggested file name of Data.
 	Path string
 	Ref  *ref.Ref
-	// Data returns the predicate when it is needed; nil if Ref is used.
-	Data func(ctx context.Context) ([]byte, error)
+	// Data returns the predicate when it is needed; nil if Ref is used. It is
+	// told the layers of the image that it is about, base first; none if that
+	// is no image.
+	Data func(ctx context.Context, layers []ocispecs.Descriptor) ([]byte, error)
 	// InlineOnly attestations are left out of exports to files.
 	InlineOnly bool
 	Metadata   map[string][]byte

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/kilnbuild/kiln/solver/build"
 	"github.com/kilnbuild/kiln/solver/export"
 )
@@ -55,7 +57,7 @@ func (a *Attester) options(req *build.Request) (o Options, ok bool, err error) {
 
 // Attest adds the provenance of every platform. What it says is composed when
 // the exporter reads it.
-func (a *Attester) Attest(_ context.Context, b *build.Built) error {
+func (a *Attester) Attest(ctx context.Context, b *build.Built) error {
 	o, ok, err := a.options(b.Request)
 	if err != nil || !ok {
 		return err
@@ -68,6 +70,10 @@ func (a *Attester) Attest(_ context.Context, b *build.Built) error {
 		if pred == nil {
 			continue
 		}
+		places, err := newPlaces(ctx, b, p, pred.Definition.Internal.BuildConfig)
+		if err != nil {
+			return err
+		}
 		kind := PredicateTypeV1
 		if o.V02 {
 			kind = PredicateTypeV02
@@ -75,17 +81,20 @@ func (a *Attester) Attest(_ context.Context, b *build.Built) error {
 		b.Add(p.ID, export.Attestation{
 			PredicateType: kind, Path: o.Filename, InlineOnly: o.InlineOnly,
 			Metadata: map[string][]byte{"reason": []byte(AttestProvenance), "inline-only": []byte(strconv.FormatBool(o.InlineOnly))},
-			Data:     func(context.Context) ([]byte, error) { return encodePredicate(b, pred, o) },
+			Data: func(_ context.Context, layers []ocispecs.Descriptor) ([]byte, error) {
+				return encodePredicate(b, pred, o, places.of(layers))
+			},
 		})
 	}
 	return nil
 }
 
 // encodePredicate finishes and writes a predicate.
-func encodePredicate(b *build.Built, p *Predicate, o Options) ([]byte, error) {
+func encodePredicate(b *build.Built, p *Predicate, o Options, layers map[string][][]ocispecs.Descriptor) ([]byte, error) {
 	finished := b.Now()
 	done := *p
 	done.Run.Metadata.FinishedOn = &finished
+	done.Run.Metadata.Build.Layers = layers
 	var v any = &done
 	if o.V02 {
 		v = done.V02()

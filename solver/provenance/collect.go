@@ -113,10 +113,18 @@ func (c *collector) facts(origin *build.Origin) *Facts {
 
 // request is what a call was asked, and the requests behind its inputs. The
 // client's own graph was not asked of anybody.
-func (c *collector) request(call *build.Call) Request {
+func (c *collector) request(call *build.Call) Request { return c.requestAt(call, 0) }
+
+// maxInputDepth bounds how far the requests behind inputs are followed.
+const maxInputDepth = 10
+
+func (c *collector) requestAt(call *build.Call, depth int) Request {
 	r := Request{Frontend: call.Frontend, Args: call.Opts}
+	if depth == maxInputDepth {
+		return r
+	}
 	for name, def := range call.Inputs {
-		in := c.maker(def)
+		in := c.maker(def, depth+1)
 		if in == nil {
 			continue
 		}
@@ -129,10 +137,10 @@ func (c *collector) request(call *build.Call) Request {
 }
 
 // maker is the request that made a graph, if there is exactly one.
-func (c *collector) maker(def *pb.Definition) *Request {
+func (c *collector) maker(def *pb.Definition, depth int) *Request {
 	var found *Request
 	for _, call := range c.built.Makers(def) {
-		r := Request{Frontend: call.Frontend, Args: call.Opts}
+		r := c.requestAt(call, depth)
 		if r.empty() {
 			continue
 		}

@@ -22,7 +22,7 @@ const hexa = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 func say(predicate string) export.Attestation {
 	return export.Attestation{
 		PredicateType: "https://example.com/p", Path: "p.json",
-		Data: func(context.Context) ([]byte, error) { return []byte(predicate), nil },
+		Data: func(context.Context, []ocispecs.Descriptor) ([]byte, error) { return []byte(predicate), nil },
 	}
 }
 
@@ -38,7 +38,7 @@ func TestStatement(t *testing.T) {
 	} {
 		a := say(`{"k": 1}`)
 		a.Subjects = tc.subjects
-		docs, err := attest.Open(t.Context(), []export.Attestation{a})
+		docs, err := attest.Open(t.Context(), []export.Attestation{a}, nil)
 		if err != nil || len(docs) != 1 {
 			t.Fatalf("%s: %v, %v", name, docs, err)
 		}
@@ -48,7 +48,7 @@ func TestStatement(t *testing.T) {
 			t.Errorf("%s:\n got %s, %v\nwant %s", name, data, err, want)
 		}
 	}
-	docs, err := attest.Open(t.Context(), []export.Attestation{say("")})
+	docs, err := attest.Open(t.Context(), []export.Attestation{say("")}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestBundle(t *testing.T) {
 		Bundle: true, Path: "sbom", Metadata: map[string][]byte{attest.MetaCore: []byte("image")},
 		Ref: h.Ref(nil, exporttest.Files{"sbom/build.spdx.json": statement("a"), "sbom/image.spdx.json": statement("b")}),
 	}
-	docs, err := attest.Open(t.Context(), []export.Attestation{say("1"), bundle})
+	docs, err := attest.Open(t.Context(), []export.Attestation{say("1"), bundle}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestBundle(t *testing.T) {
 	} {
 		b := bundle
 		change(&b)
-		if _, err := attest.Open(t.Context(), []export.Attestation{b}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := attest.Open(t.Context(), []export.Attestation{b}, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)
 		}
 	}
@@ -113,7 +113,7 @@ func TestRefused(t *testing.T) {
 		"cannot read in-toto attestation out":            {Path: "out", Ref: files},
 		"cannot read in-toto attestation ../../etc/none": {Path: "../../etc/none", Ref: files},
 	} {
-		if _, err := attest.Open(t.Context(), []export.Attestation{a}); err == nil || !strings.HasPrefix(err.Error(), want) {
+		if _, err := attest.Open(t.Context(), []export.Attestation{a}, nil); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kilnbuild/kiln/solver/export"
 )
@@ -39,12 +40,13 @@ func Select(list []export.Attestation, inline bool) []export.Attestation {
 	return slices.DeleteFunc(slices.Clone(list), func(a export.Attestation) bool { return a.InlineOnly })
 }
 
-// Open reads attestations. Bundles become one document for each statement;
-// those about the result itself come first.
-func Open(ctx context.Context, list []export.Attestation) ([]Document, error) {
+// Open reads attestations about a result with the given layers; none if it is
+// no image. Bundles become one document for each statement; those about the
+// result itself come first.
+func Open(ctx context.Context, list []export.Attestation, layers []ocispecs.Descriptor) ([]Document, error) {
 	var docs []Document
 	for _, a := range list {
-		found, err := open(ctx, a)
+		found, err := open(ctx, a, layers)
 		if err != nil {
 			return nil, err
 		}
@@ -69,7 +71,7 @@ func (d *Document) Core() bool {
 	return ok && name == string(core)
 }
 
-func open(ctx context.Context, a export.Attestation) ([]Document, error) {
+func open(ctx context.Context, a export.Attestation, layers []ocispecs.Descriptor) ([]Document, error) {
 	switch {
 	case a.Bundle && a.Data != nil:
 		return nil, invalid("attestation bundle cannot have callback")
@@ -84,7 +86,7 @@ func open(ctx context.Context, a export.Attestation) ([]Document, error) {
 	case a.Data == nil && strings.HasPrefix(a.PredicateType, predicateProvenance):
 		return nil, invalid("frontend may not set provenance attestations")
 	}
-	data, err := predicate(ctx, a)
+	data, err := predicate(ctx, a, layers)
 	if err != nil {
 		return nil, err
 	}
@@ -94,12 +96,12 @@ func open(ctx context.Context, a export.Attestation) ([]Document, error) {
 }
 
 // predicate reads what an attestation says. An empty one is JSON's null.
-func predicate(ctx context.Context, a export.Attestation) (json.RawMessage, error) {
+func predicate(ctx context.Context, a export.Attestation, layers []ocispecs.Descriptor) (json.RawMessage, error) {
 	read := a.Data
 	if read == nil {
-		read = func(ctx context.Context) ([]byte, error) { return file(ctx, a, a.Path) }
+		read = func(ctx context.Context, _ []ocispecs.Descriptor) ([]byte, error) { return file(ctx, a, a.Path) }
 	}
-	data, err := read(ctx)
+	data, err := read(ctx, layers)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("cannot read in-toto attestation %s: %w", a.Path, err)

@@ -245,7 +245,7 @@ func TestStatements(t *testing.T) {
 	h := exporttest.NewHost(t)
 	say := func(path string, inline bool) export.Attestation {
 		return export.Attestation{
-			PredicateType: "x", Path: path, InlineOnly: inline, Data: func(context.Context) ([]byte, error) { return []byte("{}"), nil },
+			PredicateType: "x", Path: path, InlineOnly: inline, Data: func(context.Context, []ocispecs.Descriptor) ([]byte, error) { return []byte("{}"), nil },
 		}
 	}
 	src := two(h, false)

@@ -24,7 +24,7 @@ import (
 
 // attested returns the tree with a file for each statement about it, dated at.
 func (in *instance) attested(ctx context.Context, tree files.Tree, r export.Result, tag string, at time.Time) (files.Tree, error) {
-	docs, err := attest.Open(ctx, attest.Select(r.Attestations, false))
+	docs, err := attest.Open(ctx, attest.Select(r.Attestations, false), nil)
 	if err != nil {
 		return nil, fmt.Errorf("attestations of %s: %w", r.ID, err)
 	}

@@ -30,7 +30,7 @@ func (a *Assembler) attest(ctx context.Context, p *part, m *Manifest, o Options,
 	if len(p.Attestations) == 0 {
 		return nil
 	}
-	docs, err := attest.Open(ctx, p.Attestations)
+	docs, err := attest.Open(ctx, p.Attestations, m.Layers)
 	if err != nil {
 		return fmt.Errorf("attestations of %s: %w", p.ID, err)
 	}

@@ -17,7 +17,7 @@ func TestAttestations(t *testing.T) {
 	h := exporttest.NewHost(t)
 	say := export.Attestation{
 		PredicateType: "https://example.com/p", Path: "p.json",
-		Data: func(context.Context) ([]byte, error) { return []byte(`{"k":1}`), nil },
+		Data: func(context.Context, []ocispecs.Descriptor) ([]byte, error) { return []byte(`{"k":1}`), nil },
 	}
 	src := &export.Source{
 		Refs: map[string]*ref.Ref{

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -114,7 +115,9 @@ func (o *options) readPlatforms() error {
 			if err != nil {
 				return fmt.Errorf("failed to parse target platform %s: %w", part, err)
 			}
-			o.platforms = append(o.platforms, platforms.Normalize(platform))
+			if platform = platforms.Normalize(platform); !slices.ContainsFunc(o.platforms, platforms.OnlyStrict(platform).Match) {
+				o.platforms = append(o.platforms, platform)
+			}
 		}
 	}
 	if len(o.platforms) > maxPlatforms {

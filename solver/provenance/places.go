@@ -1,0 +1,52 @@
+package provenance
+
+import (
+	"context"
+
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/kilnbuild/kiln/solver/build"
+	"github.com/kilnbuild/kiln/solver/export"
+)
+
+// places tells how many of an image's layers were there when a step had ended,
+// for the steps that the image's file system grew through.
+type places map[string]int
+
+// newPlaces looks for the results of steps among those that the result for a
+// platform is stacked of. A nil config has no steps.
+func newPlaces(ctx context.Context, b *build.Built, p export.Platform, config *BuildConfig) (places, error) {
+	if config == nil {
+		return nil, nil
+	}
+	stack, err := b.Stack(ctx, b.Ref(p.ID))
+	if err != nil {
+		return nil, err
+	}
+	heights := make(map[string]int, len(stack))
+	for i, id := range stack {
+		heights[id] = i + 1
+	}
+	out := places{}
+	for vertex, id := range b.ResultIDs(ctx) {
+		step := config.StepID(vertex)
+		if height := heights[id]; step != "" && height > 0 {
+			out[step+":0"] = height
+		}
+	}
+	return out, nil
+}
+
+// of returns the layers of each step.
+func (p places) of(layers []ocispecs.Descriptor) map[string][][]ocispecs.Descriptor {
+	out := map[string][][]ocispecs.Descriptor{}
+	for output, height := range p {
+		if height <= len(layers) {
+			out[output] = [][]ocispecs.Descriptor{layers[:height]}
+		}
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	return out
+}
