@@ -23,11 +23,18 @@ type machine struct {
 	entitlements []string
 }
 
+// specDirs are where specifications of devices are by default.
+var specDirs = []string{"/etc/cdi", "/var/run/cdi", "/etc/buildkit/cdi"}
+
 func newMachine(ctx context.Context, cfg *config.Config) (*machine, error) {
 	m := &machine{entitlements: slices.Clone(cfg.Entitlements)}
 	if off := cfg.CDI.Disabled; off == nil || !*off {
+		dirs := cfg.CDI.SpecDirs
+		if len(dirs) == 0 {
+			dirs = specDirs
+		}
 		var err error
-		if m.devices, err = cdi.New(cdi.Config{SpecDirs: cfg.CDI.SpecDirs, AutoAllowed: cfg.CDI.AutoAllowed}); err != nil {
+		if m.devices, err = cdi.New(cdi.Config{SpecDirs: dirs, AutoAllowed: cfg.CDI.AutoAllowed}); err != nil {
 			return nil, err
 		}
 		if err := m.devices.Problems(); err != nil {

@@ -9,7 +9,16 @@
 // is committed when the process succeeds. A cache mount is a writable
 // directory that outlives the build, under an id; sharing says what happens
 // when two steps want it at once. A tmpfs is memory. A secret is a file in
-// memory, asked from the client and never part of a layer or a key.
+// memory, asked from the client and never part of a layer or a key. An SSH
+// mount is a socket whose other end is with the client: an agent that answers
+// for its keys, or any socket that the client gives out. Neither outlives the
+// run.
+//
+// # Limits
+//
+// Memory and processor time are no part of the vertex either: when two builds
+// want the same one with different limits, it gets the looser of each. See
+// Join.
 //
 // # Keys
 //
