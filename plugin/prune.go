@@ -24,7 +24,10 @@ import (
 const (
 	// pruneDelay is the time after the start, and after each build.
 	pruneDelay = time.Second
-	// pruneInterval is the least time between two runs.
+	// pruneRest is how many times as long as a run the rest after it is, so
+	// that runs take a twentieth of the time at most; pruneInterval bounds it. A
+	// fixed rest would let a burst of builds go far over the limits.
+	pruneRest     = 20
 	pruneInterval = time.Minute
 )
 
@@ -71,14 +74,16 @@ func (p *pruner) run(ctx context.Context) {
 			return
 		case <-time.After(wait):
 		}
-		last := time.Now()
+		began := time.Now()
 		p.prune(ctx)
+		ended := time.Now()
 		select {
 		case <-ctx.Done():
 			return
 		case <-p.kick:
 		}
-		wait = max(pruneDelay, pruneInterval-time.Since(last))
+		rest := min(pruneInterval, pruneRest*ended.Sub(began))
+		wait = max(pruneDelay, rest-time.Since(ended))
 	}
 }
 
