@@ -13,6 +13,7 @@
 //   - Flight: what a stage is made of: a computation with counted interest.
 //   - Definition key: how a value is made, all the way down.
 //   - Final key: the same, with the contents of inputs where contents matter.
+//   - Cache of a job: asked for what the Solver's own lacks, see JobConfig.
 //   - Run: one performance of an op, shared by nodes with equal final keys.
 //
 // # Stages
@@ -24,18 +25,20 @@
 //
 //	value ──► probe ──────► definition ──► keys
 //	  │         ▲               └────────► inputs' definition
-//	  │       final ◄── composed of dependents
+//	  │       final ◄── composed and named of dependents
 //	  │         │
+//	  ├───────► known ─────► named ──► keys, inputs' final (all of them)
 //	  ├───────► composed ──► keys, inputs' final;
 //	  │                      inputs' value where content matters
 //	  ├───────► ready ─────► keys, inputs' value (all of them)
 //	  └───────► made ──────► ready, definition, then the shared run
 //
 // "value" tries in this order: the record under the definition key; the record
+// under the final keys of all inputs, none of which is looked into; the record
 // under the final key; the record under the final key that the resolved inputs
 // really give, should it differ; running the op. A record that cannot be loaded
 // counts as absent. Results are stored under the final key that their inputs
-// really had, and under the definition key.
+// really had, and under the other two.
 //
 // # Flights
 //

@@ -37,12 +37,15 @@ func (h *held) resultID() string {
 // readiness is the answer of the stage "ready": all inputs, and the final name
 // that follows from what they really are.
 type readiness struct {
-	id     *identity
+	id *identity
+	// made is the name by the keys of inputs instead of their contents; nil if
+	// there is none of use.
+	made   *identity
 	inputs []*held
 }
 
 func (r *readiness) clone() *readiness {
-	return &readiness{id: r.id, inputs: cloneAll(r.inputs)}
+	return &readiness{id: r.id, made: r.made, inputs: cloneAll(r.inputs)}
 }
 
 // outcome is what an op made.

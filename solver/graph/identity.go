@@ -120,10 +120,7 @@ func (n *node) compose(ctx context.Context) (*identity, error) {
 // identify puts a final name together. For each input either held or keys has
 // an entry; held must where content matters.
 func (n *node) identify(ctx context.Context, spec solver.KeySpec, held []*held, keys []*finalKey) (*identity, error) {
-	id := &identity{digest: spec.Digest, volatile: spec.Volatile}
-	if spec.Content != "" {
-		id.digest, id.volatile = spec.Content, false
-	}
+	id := newIdentity(spec)
 	var fresh strings.Builder
 	if n.vertex.Options.IgnoreCache {
 		fresh.WriteString("|self")

@@ -26,6 +26,8 @@ type node struct {
 	// inputs are made, and with what they contain where that matters.
 	definition *flight[*identity]
 	composed   *flight[*identity]
+	// named is a third, between the two; its value may be nil.
+	named *flight[*identity]
 	ready      *flight[*readiness]
 	made       *flight[*outcome]
 
@@ -71,6 +73,7 @@ func newNode(s *Solver, p *planned) *node {
 	n.keys = &flight[solver.KeySpec]{owner: &s.flights, compute: n.askKeys}
 	n.definition = &flight[*identity]{owner: &s.flights, compute: n.define}
 	n.composed = &flight[*identity]{owner: &s.flights, compute: n.compose}
+	n.named = &flight[*identity]{owner: &s.flights, compute: n.name}
 	n.ready = &flight[*readiness]{owner: &s.flights, compute: n.prepare,
 		share: (*readiness).clone, drop: s.dropReadiness}
 	n.made = &flight[*outcome]{owner: &s.flights, compute: n.perform,
@@ -97,11 +100,11 @@ type stage interface {
 }
 
 func (n *node) stages() []stage {
-	stages := []stage{n.keys, n.definition, n.composed, n.ready, n.made}
+	stages := []stage{n.keys, n.definition, n.named, n.composed, n.ready, n.made}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, o := range n.outputs {
-		stages = append(stages, o.probe, o.final, o.value)
+		stages = append(stages, o.probe, o.known, o.final, o.value)
 	}
 	return stages
 }

@@ -14,6 +14,8 @@ type output struct {
 
 	// probe looks the definition key up; nil if nothing is stored.
 	probe *flight[*solver.Record]
+	// known looks the name by final keys up; nil if nothing is stored.
+	known *flight[*solver.Record]
 	// final is the key that dependents build theirs on.
 	final *flight[*finalKey]
 	// value is the result itself, loaded or made.
@@ -24,6 +26,7 @@ func newOutput(n *node, index int) *output {
 	o := &output{node: n, index: index}
 	owner := &n.solver.flights
 	o.probe = &flight[*solver.Record]{owner: owner, compute: o.lookup}
+	o.known = &flight[*solver.Record]{owner: owner, compute: o.recall}
 	o.final = &flight[*finalKey]{owner: owner, compute: o.finalise}
 	o.value = &flight[*held]{owner: owner, compute: o.resolve,
 		share: (*held).clone, drop: n.solver.drop}
@@ -67,6 +70,11 @@ func (o *output) finalise(ctx context.Context) (*finalKey, error) {
 	if err != nil {
 		return nil, err
 	}
+	if rec == nil {
+		if rec, err = wait(ctx, o.known); err != nil {
+			return nil, err
+		}
+	}
 	if rec != nil {
 		return &finalKey{key: rec.Key}, nil
 	}
@@ -91,6 +99,17 @@ func (o *output) resolve(ctx context.Context) (*held, error) {
 	h, err := o.load(ctx, rec)
 	if h != nil || err != nil {
 		return h, err
+	}
+	known, err := wait(ctx, o.known)
+	if err != nil {
+		return nil, err
+	}
+	if known != nil && (rec == nil || known.ResultID != rec.ResultID) {
+		h, err = o.load(ctx, known)
+		if h != nil || err != nil {
+			return h, err
+		}
+		rec = known
 	}
 	id, err := wait(ctx, o.node.composed)
 	if err != nil {

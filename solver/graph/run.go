@@ -51,7 +51,7 @@ func (n *node) prepare(ctx context.Context) (*readiness, error) {
 		n.solver.dropAll(ctx, inputs)
 		return nil, err
 	}
-	return &readiness{id: id, inputs: inputs}, nil
+	return &readiness{id: id, made: renamed(spec, id, inputs), inputs: inputs}, nil
 }
 
 // perform is the stage "made": the vertex is run, by this node or by another
@@ -191,18 +191,27 @@ func (r *run) perform(ctx context.Context) (*outcome, error) {
 	out := &outcome{}
 	for i, res := range results {
 		h := &held{result: res, key: ready.id.key(i), fresh: ready.id.fresh}
-		r.node.alias(ctx, i, h)
+		r.node.alias(ctx, i, h, ready.made)
 		out.outputs = append(out.outputs, h)
 	}
 	return out, nil
 }
 
-// alias stores a result under its final key and the node's definition key, and
+// alias stores a result under its final key and the node's other names, and
 // notes the record. A cache that cannot take it does not stop the build.
-func (n *node) alias(ctx context.Context, output int, h *held) {
+func (n *node) alias(ctx context.Context, output int, h *held, names ...*identity) {
 	keys := []*solver.Key{h.key}
-	if s, id, _ := n.definition.peek(); s == done {
-		if key := id.key(output); key.ID() != h.key.ID() {
+	for _, f := range []*flight[*identity]{n.named, n.definition} {
+		if s, id, _ := f.peek(); s == done {
+			names = append(names, id)
+		}
+	}
+	for _, id := range names {
+		if id == nil {
+			continue
+		}
+		key := id.key(output)
+		if !slices.ContainsFunc(keys, func(k *solver.Key) bool { return k.ID() == key.ID() }) {
 			keys = append(keys, key)
 		}
 	}

@@ -44,6 +44,12 @@ var scenarios = map[string][]step{
 		{graph: "base:\nctx: | key=ctx2 volatile yield=files\ncopy: base ctx~\nrun: copy", target: "run",
 			value: "run(copy(base(),files))", runs: "ctx", loads: 1},
 	},
+	"what is found by its key is not looked into": {
+		{graph: "base:\nctx: | volatile yield=files\nstage: base ctx~\nimg: stage~", target: "img",
+			value: "img(stage(base(),files))", runs: "base ctx img stage"},
+		{graph: "base:\nctx: | key=ctx2 volatile yield=files\nstage: base ctx~\nimg: stage~", target: "img",
+			value: "img(stage(base(),files))", runs: "ctx", loads: 1},
+	},
 	"an op's own content is what dependents are keyed by": {
 		{graph: "img: | key=digest1 content=layers\nrun: img", target: "run", value: "run(layers())", runs: "img run"},
 		{graph: "img: | key=digest2 content=layers\nrun: img", target: "run", value: "run(layers())", loads: 1},
