@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/kilnbuild/kiln/solver/executor"
 )
 
 func TestResolvConf(t *testing.T) {
@@ -60,4 +62,38 @@ func TestHostDNS(t *testing.T) {
 	if dns := readHostDNS(main, systemd, false); dns.Nameservers[0] != "192.0.2.8" {
 		t.Errorf("after a change: %v", dns)
 	}
+}
+
+func TestHostsFile(t *testing.T) {
+	for _, tt := range []struct {
+		host, ip, want string
+	}{
+		{"db", "192.0.2.1", "192.0.2.1\tdb\n"},
+		{"db", "2001:db8::1", "2001:db8::1\tdb\n"},
+		{"db", "::ffff:192.0.2.1", "::ffff:192.0.2.1\tdb\n"},
+		{"db", "not an address", ""},
+		{"db\n1.2.3.4 evil", "192.0.2.1", ""},
+		{"", "192.0.2.1", ""},
+	} {
+		got, err := hostsFile("me", []executor.HostIP{{Host: tt.host, IP: tt.ip}})
+		if (err != nil) != (tt.want == "") || err == nil && !strings.HasSuffix(string(got), tt.want) {
+			t.Errorf("%q %q: %q, %v", tt.host, tt.ip, got, err)
+		}
+		if err == nil && !strings.HasPrefix(string(got), "127.0.0.1\tlocalhost me\n::1\tlocalhost ip6-localhost ip6-loopback\n") {
+			t.Errorf("starts with %q", got)
+		}
+	}
+}
+
+// FuzzResolvConf reads anything, and what is made of it reads as the same.
+func FuzzResolvConf(f *testing.F) {
+	f.Add("nameserver 127.0.0.1\nsearch a b\ndomain c\noptions x\nnameserver\n\x00")
+	f.Add("options a\noptions b\r\nnameserver fe80::1%eth0")
+	f.Fuzz(func(t *testing.T, text string) {
+		once := writeResolvConf(DNS{}, parseResolvConf(text), true)
+		twice := writeResolvConf(DNS{}, parseResolvConf(string(once)), true)
+		if string(once) != string(twice) {
+			t.Errorf("%q, then %q", once, twice)
+		}
+	})
 }
