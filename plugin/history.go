@@ -35,7 +35,7 @@ func (b *Builder) openHistory(ctx context.Context, opt Options) (*history.Store,
 	if err != nil {
 		return nil, err
 	}
-	b.later(func(context.Context) error { return s.Close() })
+	b.later(s.Close)
 	return s, nil
 }
 

@@ -174,6 +174,7 @@ func TestOutputsAreKept(t *testing.T) {
 	stream.Close()
 	rec := &build.Record{Request: &build.Request{ID: "b"}, Started: c.now, Completed: c.now, Outputs: map[int]ocispecs.Descriptor{0: manifest}}
 	s.Ended(t.Context(), rec, stream.Reader())
+	record(t, s, "b")
 	own := namespaces.WithNamespace(t.Context(), "test_history")
 	for _, d := range []ocispecs.Descriptor{manifest, config} {
 		if _, err := blobs.Info(own, d.Digest); err != nil {

@@ -2,7 +2,7 @@
 // said meanwhile. It promises that a record once listed stays until it is
 // older than the limits allow or somebody deletes it, that pinned records
 // stay, that what a record names can be read, and that a crash loses at most
-// the builds that were running.
+// the builds that were running or had ended a moment before.
 //
 // # Vocabulary
 //
@@ -27,7 +27,8 @@
 //
 // # Concurrency
 //
-// A Store is safe for concurrent use. No lock is held while a listener is told
+// A Store is safe for concurrent use. Records are written behind the end of
+// their builds; every question waits for those that are being written. No lock is held while a listener is told
 // of something: one that does not keep up is dropped.
 //
 // # What it does not do

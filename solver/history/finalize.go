@@ -22,18 +22,20 @@ type finalizer struct {
 	done chan struct{}
 }
 
-// finalizeLater adds the trace that ctx belongs to when it is complete.
+// finalizeLater adds the trace that ctx belongs to, which is being recorded, when
+// it is complete.
 func (s *Store) finalizeLater(ctx context.Context, ref string) {
 	if s.cfg.Traces == nil {
 		return
 	}
-	ctx = context.WithoutCancel(ctx)
-	s.cfg.Traces.Record(ctx)
 	hurry := make(chan struct{})
 	f := &finalizer{hurry: sync.OnceFunc(func() { close(hurry) }), done: make(chan struct{})}
 	s.mu.Lock()
 	s.finalizers[ref] = f
 	s.finalizing.Add(1)
+	if s.closing {
+		f.hurry()
+	}
 	s.mu.Unlock()
 	go func() {
 		defer s.finalizing.Done()
@@ -55,6 +57,9 @@ func (s *Store) finalizeLater(ctx context.Context, ref string) {
 
 // finalize has the trace of a build added now and returns when it is.
 func (s *Store) finalize(ctx context.Context, ref string) error {
+	if err := s.settle(ctx, ref); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	f := s.finalizers[ref]
 	s.mu.Unlock()

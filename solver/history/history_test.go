@@ -58,7 +58,7 @@ func openWith(t *testing.T, root string, set func(*history.Config)) (*history.St
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close(); meta.Close() })
+	t.Cleanup(func() { s.Close(context.WithoutCancel(t.Context())); meta.Close() })
 	return s, db.ContentStore()
 }
 
@@ -108,7 +108,9 @@ func TestRecordsSurviveARestart(t *testing.T) {
 	run(t, s, c, "good", nil)
 	run(t, s, c, "bad", errors.New("exit code: 1"))
 	run(t, s, c, "stopped", context.Canceled)
-	s.Close()
+	if err := s.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	copied := t.TempDir()
 	if err := os.CopyFS(copied, os.DirFS(root)); err != nil {
 		t.Fatal(err)

@@ -93,6 +93,10 @@ func (s *Store) Listen(ctx context.Context, req *control.BuildHistoryRequest, em
 	if req.GetLimit() < 0 {
 		return fmt.Errorf("invalid limit %d: %w", req.GetLimit(), errdefs.ErrInvalidArgument)
 	}
+	// Builds that have ended are not shown as running.
+	if err := s.settle(ctx, req.GetRef()); err != nil {
+		return err
+	}
 	l, active, err := s.listen(req.GetRef())
 	if err != nil {
 		return err

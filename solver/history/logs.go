@@ -86,6 +86,9 @@ func writeMessage(w io.Writer, m *control.StatusResponse) error {
 // Replay calls emit with the saved events of a build; errdefs NotFound if
 // there are none.
 func (s *Store) Replay(ctx context.Context, ref string, emit func(*control.StatusResponse) error) error {
+	if err := s.settle(ctx, ref); err != nil {
+		return err
+	}
 	rec, err := s.get(ref)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package history
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 
@@ -28,61 +29,125 @@ func (s *Store) Started(rec *build.Record) {
 	s.tell(&control.BuildHistoryEvent{Type: control.BuildHistoryEventType_STARTED, Record: r})
 }
 
-// Ended stores a build and what it said. Faults are logged: the build itself
-// has its result.
+// Ended stores a build and what it said. Writing takes a while on a slow disk,
+// and the client waits for its build: it goes on in the background, and whoever
+// asks for records waits for it. Faults are logged: the build itself has its
+// result.
 func (s *Store) Ended(ctx context.Context, rec *build.Record, events *progress.Reader) {
+	ctx = context.WithoutCancel(ctx)
 	r := convert(rec)
-	err := s.store(ctx, r, rec, events)
-	s.mu.Lock()
-	delete(s.active, r.GetRef())
-	s.mu.Unlock()
+	// What must not be late: the build still holds its outputs, and the trace
+	// is being recorded.
+	leased, err := s.begin(ctx, r.GetRef())
 	if err == nil {
+		err = s.keepOutputs(leased, rec)
+	}
+	whole := wholeError(rec.Err)
+	if s.cfg.Traces != nil {
+		s.cfg.Traces.Record(ctx)
+	}
+	done := s.pend(r.GetRef())
+	go func() {
+		defer done()
+		if leased != nil {
+			err = errors.Join(err, s.store(leased, r, whole, events))
+		}
+		s.mu.Lock()
+		delete(s.active, r.GetRef())
+		s.mu.Unlock()
 		s.finalizeLater(ctx, r.GetRef())
-	}
-	if err = errors.Join(err, s.expire(ctx)); err != nil {
-		log.G(ctx).WithError(err).Errorf("history of build %s", r.GetRef())
-	}
+		if err = errors.Join(err, s.expire(ctx)); err != nil {
+			log.G(ctx).WithError(err).Errorf("history of build %s", r.GetRef())
+		}
+	}()
 }
 
-// store writes the blobs of a build and then its record.
-func (s *Store) store(ctx context.Context, r *control.BuildHistoryRecord, rec *build.Record, events *progress.Reader) error {
-	ref := r.GetRef()
+// begin returns ctx under the empty lease of a record.
+func (s *Store) begin(ctx context.Context, ref string) (context.Context, error) {
+	if err := s.settle(ctx, ref); err != nil {
+		return nil, err
+	}
 	// A name that is used again is another build: what the old one left goes.
 	if err := s.dropBlobs(ctx, ref); err != nil {
-		return err
+		return nil, err
 	}
-	leased, err := s.lease(ctx, ref)
-	if err != nil {
-		return err
+	return s.lease(ctx, ref)
+}
+
+func (s *Store) keepOutputs(ctx context.Context, rec *build.Record) error {
+	var errs []error
+	for _, desc := range rec.Outputs {
+		errs = append(errs, s.keepOutput(ctx, desc))
 	}
+	return errors.Join(errs...)
+}
+
+// store writes the blobs of a build and then its record. A record without all
+// of its blobs is better than none.
+func (s *Store) store(ctx context.Context, r *control.BuildHistoryRecord, whole []byte, events *progress.Reader) error {
 	var faults []error
-	if rec.Err != nil {
-		r.ExternalError, err = s.writeError(leased, rec.Err)
+	if whole != nil {
+		var err error
+		r.ExternalError, err = s.writeBlob(ctx, mediaError, func(w io.Writer) error {
+			_, err := w.Write(whole)
+			return err
+		})
 		faults = append(faults, err)
 	}
-	for _, desc := range rec.Outputs {
-		faults = append(faults, s.keepOutput(leased, desc))
-	}
-	faults = append(faults, s.writeLog(leased, r, events))
+	faults = append(faults, s.writeLog(ctx, r, events))
 	s.changing.Lock()
 	defer s.changing.Unlock()
-	// A record without all of its blobs is better than none.
 	return errors.Join(append(faults, s.put(r))...)
 }
 
-// writeError stores all of an error, with the details that the record leaves
-// out.
-func (s *Store) writeError(ctx context.Context, err error) (*control.Descriptor, error) {
+// wholeError is all of an error, with the details that the record leaves out;
+// nil for none.
+func wholeError(err error) []byte {
+	if err == nil {
+		return nil
+	}
 	st := rpcerr.ToStatus(err)
 	st.Details = append(st.Details, rpcerr.StackDetail())
 	data, err := proto.Marshal(st)
 	if err != nil {
-		return nil, err
+		return nil
 	}
-	return s.writeBlob(ctx, mediaError, func(w io.Writer) error {
-		_, err := w.Write(data)
-		return err
-	})
+	return data
+}
+
+// pend notes that a record is being written, until done.
+func (s *Store) pend(ref string) (done func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := make(chan struct{})
+	s.pending[ref] = c
+	return func() {
+		s.mu.Lock()
+		delete(s.pending, ref)
+		s.mu.Unlock()
+		close(c)
+	}
+}
+
+// settle waits until the record of ref, all for none, is written as far as its
+// build had ended before the call.
+func (s *Store) settle(ctx context.Context, ref string) error {
+	s.mu.Lock()
+	var waits []chan struct{}
+	for id, c := range s.pending {
+		if ref == "" || ref == id {
+			waits = append(waits, c)
+		}
+	}
+	s.mu.Unlock()
+	for _, c := range waits {
+		select {
+		case <-c:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for build record: %w", context.Cause(ctx))
+		}
+	}
+	return nil
 }
 
 // convert makes the wire's record.

@@ -79,6 +79,10 @@ type Store struct {
 	// deleted are records that go when nobody follows them any more. Nobody
 	// is shown them until then.
 	deleted map[string]bool
+	// pending are builds whose record is being written; the channel is closed
+	// when it is.
+	pending map[string]chan struct{}
+	closing bool
 	// finalizers are builds whose trace is still to come.
 	finalizers map[string]*finalizer
 	finalizing sync.WaitGroup
@@ -116,7 +120,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	return &Store{
 		cfg: cfg, db: db, active: map[string]*control.BuildHistoryRecord{}, listeners: map[*listener]struct{}{},
-		listening: map[string]int{}, deleted: map[string]bool{}, finalizers: map[string]*finalizer{},
+		listening: map[string]int{}, deleted: map[string]bool{}, pending: map[string]chan struct{}{}, finalizers: map[string]*finalizer{},
 	}, nil
 }
 
@@ -146,15 +150,17 @@ func openDatabase(ctx context.Context, path string, durable func(context.Context
 	return open()
 }
 
-// Close finishes what is under way and closes the store.
-func (s *Store) Close() error {
+// Close finishes what is under way and closes the store. No build ends after.
+func (s *Store) Close(ctx context.Context) error {
 	s.mu.Lock()
+	s.closing = true
 	for _, f := range s.finalizers {
 		f.hurry()
 	}
 	s.mu.Unlock()
+	err := s.settle(ctx, "")
 	s.finalizing.Wait()
-	return s.db.Close()
+	return errors.Join(err, s.db.Close())
 }
 
 // put stores a record and tells listeners.
@@ -257,6 +263,9 @@ func (s *Store) remove(ctx context.Context, ref string) error {
 // NotFound if there is none.
 func (s *Store) Update(ctx context.Context, req *control.UpdateBuildHistoryRequest) error {
 	ref := req.GetRef()
+	if err := s.settle(ctx, ref); err != nil {
+		return err
+	}
 	switch {
 	case req.GetFinalize():
 		return s.finalize(ctx, ref)
