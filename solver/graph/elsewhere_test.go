@@ -27,6 +27,14 @@ func (e *elsewhere) Save(context.Context, []*solver.Key, solver.Result) (*solver
 	return nil, nil
 }
 
+// Lookup knows nothing of keys that mean nothing elsewhere.
+func (e *elsewhere) Lookup(ctx context.Context, key *solver.Key) (*solver.Record, error) {
+	if key.Volatile {
+		return nil, nil
+	}
+	return e.world.Lookup(ctx, key)
+}
+
 // Load brings a result here.
 func (e *elsewhere) Load(ctx context.Context, rec *solver.Record) (solver.Result, error) {
 	res, err := e.world.Load(ctx, rec)

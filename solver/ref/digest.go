@@ -80,7 +80,11 @@ func (s *Store) tree(ctx context.Context, e *entry) (*tree, error) {
 		}
 		chain = append(chain, idx)
 	}
-	return newTree(chain), nil
+	t := newTree(chain)
+	// Clients send what is in a directory and nothing of itself (wire format
+	// fact).
+	t.root.bare = e.recordType() == TypeLocal
+	return t, nil
 }
 
 // cleanPath is the form of paths in keys: absolute and clean, the root empty.

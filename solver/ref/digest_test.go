@@ -1,6 +1,7 @@
 package ref
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -268,5 +269,29 @@ func TestContentDigestOfNothing(t *testing.T) {
 	_, err := nothing.ContentDigest(t.Context(), "/a", ContentOptions{})
 	if !errdefs.IsNotFound(err) || !strings.HasPrefix(err.Error(), "/a: no such file or directory") {
 		t.Errorf("missing path: %v", err)
+	}
+}
+
+// TestContentDigestOfClientDirectory: a client does not send the directory
+// itself, so that its attributes here are an accident.
+func TestContentDigestOfClientDirectory(t *testing.T) {
+	f := newFixture(t, hostOptions{})
+	plain := f.layer(nil, files{"a": "1"})
+	sent := f.layer(nil, files{"a": "1"}, WithRecordType(TypeLocal))
+	again := f.layer(sent, files{"b": "2"}, WithRecordType(TypeLocal))
+	if f.digest(plain, "/a", ContentOptions{}) != f.digest(sent, "/a", ContentOptions{}) {
+		t.Error("files differ")
+	}
+	h := sha256.New()
+	h.Write([]byte("\x00" + digest.FromBytes(nil).String() + "\x00a" + f.digest(sent, "/a", ContentOptions{}).String()))
+	want := digest.NewDigest(digest.SHA256, h)
+	if got := f.digest(sent, "/", ContentOptions{}); got != want {
+		t.Errorf("root is %s, want %s", got, want)
+	}
+	if got := f.digest(plain, "/", ContentOptions{}); got == want {
+		t.Error("the attributes of a directory that was not sent do not count")
+	}
+	if f.digest(again, "/", ContentOptions{}) == want {
+		t.Error("a file more makes no difference")
 	}
 }

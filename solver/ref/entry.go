@@ -41,6 +41,13 @@ func (s *Store) newEntry(rec record) *entry {
 	return &entry{s: s, id: rec.ID, lease: rec.Lease, rec: rec, holds: 1}
 }
 
+// recordType is what the ref was made as.
+func (e *entry) recordType() string {
+	e.s.mu.Lock()
+	defer e.s.mu.Unlock()
+	return e.rec.RecordType
+}
+
 // kind of the ref.
 func (e *entry) kind() kind {
 	e.s.mu.Lock()

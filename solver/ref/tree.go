@@ -31,7 +31,9 @@ type node struct {
 	// parts are the layers that have a say in what is in a directory,
 	// uppermost first.
 	parts []part
-	kids  []*node // of a directory, sorted by name; nil until listed
+	// bare is set for a root whose own attributes count for nothing.
+	bare bool
+	kids []*node // of a directory, sorted by name; nil until listed
 }
 
 // part is what one layer knows below a directory.
@@ -70,6 +72,9 @@ func (n *node) isSymlink() bool {
 // header is the digest of the file without what is below it; of a file with
 // its bytes. A directory that nothing describes is what extraction makes of it.
 func (n *node) header() digest.Digest {
+	if n.bare {
+		return digest.FromBytes(nil)
+	}
 	if n.entry == nil {
 		implied := layerindex.Entry{Kind: layerindex.Directory, Mode: 0o755}
 		return implied.HeaderDigest().Digest()
@@ -156,7 +161,7 @@ func (n *node) digest() digest.Digest {
 	if !n.isDir() {
 		return n.header()
 	}
-	alone := len(n.parts) == 1 && n.entry != nil
+	alone := len(n.parts) == 1 && n.entry != nil && !n.bare
 	if alone {
 		if d, ok := n.parts[0].layer.directory(n.parts[0].path); ok {
 			return d
