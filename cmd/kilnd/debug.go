@@ -14,6 +14,7 @@ import (
 
 	"github.com/containerd/log"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	nettrace "golang.org/x/net/trace"
 
 	"github.com/kilnbuild/kiln/cmd/kilnd/listen"
 )
@@ -54,6 +55,9 @@ func debugHandler() http.Handler {
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	// What packages record of themselves; the address is the operator's alone.
+	mux.HandleFunc("/debug/requests", func(w http.ResponseWriter, r *http.Request) { nettrace.Render(w, r, true) })
+	mux.HandleFunc("/debug/events", func(w http.ResponseWriter, r *http.Request) { nettrace.RenderEvents(w, r, true) })
 	mux.HandleFunc("/debug/gc", func(http.ResponseWriter, *http.Request) { runtime.GC() })
 	return mux
 }

@@ -62,7 +62,7 @@ func (f *Flags) register(fs *pflag.FlagSet, name string) {
 	fs.StringVar(&f.otelSocket, "otel-socket-path", p.OTEL, "socket that takes traces from steps")
 	fs.BoolVar(&f.cdiDisabled, "cdi-disabled", false, "no devices in steps")
 	fs.StringArrayVar(&f.cdiSpecDirs, "cdi-spec-dir", []string{"/etc/cdi", "/var/run/cdi", "/etc/buildkit/cdi"}, "directory with CDI specifications (repeatable)")
-	fs.BoolVar(&f.saveCacheDebug, "save-cache-debug", false, "keep what cache keys were made of")
+	fs.BoolVar(&f.saveCacheDebug, "save-cache-debug", false, "accepted as buildkitd's: what cache keys are made of is always kept")
 	// A variable counts as a flag: over the file, and under the command line.
 	for flag, variable := range map[string]string{"log-level": "BUILDKITD_LOG_LEVEL", "debugaddr": "BUILDKITD_DEBUGADDR"} {
 		if value := os.Getenv(variable); value != "" {

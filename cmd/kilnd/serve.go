@@ -64,6 +64,10 @@ func run(stop *stopping, s *Settings) (err error) {
 		err = errors.Join(err, host.Close(grace), context.Cause(stop.shutdown))
 	}()
 	if s.GRPC.DebugAddress != "" {
+		if err := prometheus.Register(requests); err != nil {
+			return fmt.Errorf("register metrics of requests: %w", err)
+		}
+		defer prometheus.Unregister(requests)
 		if err := serveDebug(stop.run, s.GRPC.DebugAddress); err != nil {
 			return err
 		}
@@ -108,6 +112,7 @@ func run(stop *stopping, s *Settings) (err error) {
 func newServer(stop context.Context, namespace string, traces *trace.Tracer) (*grpc.Server, *health.Server) {
 	useBuffers()
 	opts := append(control.ServerOptions(namespace), draining(stop)...)
+	opts = append(opts, counting()...)
 	opts = append(opts, grpc.ChainUnaryInterceptor(traces.UnaryServer),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingEvery, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: aliveAfter, Timeout: aliveWithin}))

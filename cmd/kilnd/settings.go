@@ -35,8 +35,6 @@ type Settings struct {
 	IdleStop time.Duration
 	// Rootless says that the daemon is not root outside.
 	Rootless bool
-	// SaveCacheDebug keeps what cache keys were made of.
-	SaveCacheDebug bool
 	// Hangups say that the configuration is to be read again, which Again does:
 	// flags stay over the file.
 	Hangups <-chan os.Signal
@@ -53,7 +51,7 @@ func (f *Flags) Settings(ctx context.Context, fs *pflag.FlagSet, paths Paths) (*
 	}
 	s := &Settings{
 		Config: cfg, DockerAddrs: f.dockerAddrs, Containerd: f.sidecar, Namespace: f.namespace, IdleStop: f.idleStop,
-		SaveCacheDebug: f.saveCacheDebug, ServeContainerd: !f.noContainer,
+		ServeContainerd: !f.noContainer,
 	}
 	if err := errors.Join(f.general(fs, cfg, paths), f.worker(fs, s)); err != nil {
 		return nil, err

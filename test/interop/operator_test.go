@@ -298,6 +298,7 @@ func TestMetrics(t *testing.T) {
 	for path, want := range map[string]string{
 		"/metrics":      `buildkit_builds_total{error_code="",status="success"} 1`,
 		"/debug/vars":   `"cmdline"`,
+		"/debug/events": "<html>",
 		"/debug/pprof/": "goroutine",
 	} {
 		resp, err := http.Get("http://" + addr + path)
