@@ -68,18 +68,19 @@ func registryHosts(cfg *config.Config) map[string]registry.HostConfig {
 }
 
 // release is what of a version servers are told: which one exactly is nobody's
-// business, and statistics of theirs would fall apart.
-var release = regexp.MustCompile(`^v[0-9]+\.[0-9]+`)
+// business, and statistics of theirs would fall apart. What follows it is empty
+// for released versions.
+var release = regexp.MustCompile(`^(v[0-9]+\.[0-9]+)\.[0-9]+(.*)$`)
 
 // userAgent is what servers know builders by; some serve those that call
 // themselves so differently from browsers.
 func userAgent(version string) string {
-	v := release.FindString(version)
+	m := release.FindStringSubmatch(version)
 	switch {
-	case v == "":
+	case m == nil:
 		return "buildkit/v0.0-dev"
-	case regexp.MustCompile(`^v[0-9]+\.[0-9]+\.[0-9]+$`).MatchString(version):
-		return "buildkit/" + v
+	case m[2] == "":
+		return "buildkit/" + m[1]
 	}
-	return "buildkit/" + v + "-dev"
+	return "buildkit/" + m[1] + "-dev"
 }

@@ -1,6 +1,7 @@
 package blob
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -74,7 +75,7 @@ func parse(id source.Identifier) (Locator, error) {
 	}
 	c, ok := named.(reference.Canonical)
 	if _, tagged := named.(reference.Tagged); !ok || tagged {
-		return bad(fmt.Errorf("must have a digest and no tag"))
+		return bad(errors.New("must have a digest and no tag"))
 	}
 	l := Locator{name: c.String(), digest: c.Digest()}
 	if id.Scheme == schemeImage {
