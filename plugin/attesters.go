@@ -11,6 +11,7 @@ import (
 
 	"github.com/kilnbuild/kiln/solver/build"
 	"github.com/kilnbuild/kiln/solver/provenance"
+	"github.com/kilnbuild/kiln/solver/scan"
 )
 
 // maxProvenanceFile bounds a file with fields for provenance, in bytes.
@@ -23,6 +24,8 @@ func newAttesters(opt Options) ([]build.Attester, error) {
 		return nil, err
 	}
 	return []build.Attester{
+		// Provenance comes last: it tells of everything before it.
+		scan.Attester{},
 		provenance.New(provenance.Config{Custom: custom, DockerfileVersion: opt.Version.Dockerfile}),
 	}, nil
 }

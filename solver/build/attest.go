@@ -32,7 +32,8 @@ type Built struct {
 	// Platforms has the keys of the result's refs in order, or the platform
 	// of a single one.
 	Platforms []export.Platform
-	// Bridge solves more for the build.
+	// Bridge solves more for the build. What goes through it is no part of how
+	// the result came about.
 	Bridge frontend.Bridge
 
 	job   *job
@@ -96,7 +97,7 @@ func (b *Built) Makers(def *pb.Definition) []*Call { return b.job.builder.makers
 
 // attest has the attesters say what they have to say.
 func (j *job) attest(ctx context.Context, res *frontend.Result, started time.Time) (*Built, error) {
-	b := &Built{Request: j.request, Started: started, Result: res, Bridge: &bridge{job: j, call: j.root}, job: j}
+	b := &Built{Request: j.request, Started: started, Result: res, Bridge: &bridge{job: j, call: &Call{Root: j.root}}, job: j}
 	var err error
 	if b.Platforms, err = resultPlatforms(res); err != nil {
 		return nil, err

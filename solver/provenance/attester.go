@@ -10,6 +10,7 @@ import (
 
 	"github.com/kilnbuild/kiln/solver/build"
 	"github.com/kilnbuild/kiln/solver/export"
+	"github.com/kilnbuild/kiln/solver/frontend"
 )
 
 // Attester adds provenance to the results of builds whose requests ask for it.
@@ -39,18 +40,15 @@ func (a *Attester) Check(req *build.Request) error {
 
 // options reads what a request asks for; ok is false if that is nothing.
 func (a *Attester) options(req *build.Request) (o Options, ok bool, err error) {
-	requested, err := Requested(req.Opts)
+	requested, err := frontend.Requested(req.Opts)
 	if err != nil {
 		return o, false, err
 	}
-	value, ok := requested[AttestProvenance]
+	pairs, ok := requested[frontend.AttestProvenance]
 	if !ok {
 		return o, false, nil
 	}
-	if on, err := strconv.ParseBool(value); err == nil && on {
-		value = ""
-	}
-	o, err = ParseOptions(value)
+	o, err = ParseOptions(pairs)
 	o.Custom = a.cfg.Custom
 	return o, true, err
 }
@@ -80,7 +78,7 @@ func (a *Attester) Attest(ctx context.Context, b *build.Built) error {
 		}
 		b.Add(p.ID, export.Attestation{
 			PredicateType: kind, Path: o.Filename, InlineOnly: o.InlineOnly,
-			Metadata: map[string][]byte{"reason": []byte(AttestProvenance), "inline-only": []byte(strconv.FormatBool(o.InlineOnly))},
+			Metadata: map[string][]byte{"reason": []byte(frontend.AttestProvenance), "inline-only": []byte(strconv.FormatBool(o.InlineOnly))},
 			Data: func(_ context.Context, layers []ocispecs.Descriptor) ([]byte, error) {
 				return encodePredicate(b, pred, o, places.of(layers))
 			},

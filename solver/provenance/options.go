@@ -1,12 +1,10 @@
 package provenance
 
 import (
-	"encoding/csv"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/containerd/errdefs"
 )
@@ -34,21 +32,12 @@ type Options struct {
 	Custom map[string]any
 }
 
-// ParseOptions reads the value of a request's "attest:provenance": key=value
-// pairs in one line of CSV. Errors are of kind InvalidArgument and name the
-// key.
-func ParseOptions(value string) (Options, error) {
+// ParseOptions reads the pairs of a request's "attest:provenance" (see
+// frontend.Requested). Errors are of kind InvalidArgument and name the key.
+func ParseOptions(pairs map[string]string) (Options, error) {
 	o := Options{Filename: defaultFilename}
-	if value == "" {
-		return o, nil
-	}
-	fields, err := csv.NewReader(strings.NewReader(value)).Read()
-	if err != nil {
-		return o, fmt.Errorf("attest:provenance: %w: %w", err, errdefs.ErrInvalidArgument)
-	}
-	for _, field := range fields {
-		k, v, _ := strings.Cut(field, "=")
-		if err := o.set(strings.TrimSpace(k), v); err != nil {
+	for _, k := range slices.Sorted(maps.Keys(pairs)) {
+		if err := o.set(k, pairs[k]); err != nil {
 			return o, err
 		}
 	}
@@ -93,35 +82,4 @@ func boolean(k, v string) (bool, error) {
 		return false, fmt.Errorf("failed to parse %s flag %q: %w", k, v, errdefs.ErrInvalidArgument)
 	}
 	return b, nil
-}
-
-// Kinds of attestations that a request can ask for, as its arguments spell
-// them after "attest:".
-const (
-	AttestProvenance = "provenance"
-	AttestSBOM       = "sbom"
-)
-
-// Requested returns the attestations that arguments ask for, with their
-// values. One that is switched off is not among them.
-func Requested(args map[string]string) (map[string]string, error) {
-	out := map[string]string{}
-	for _, k := range slices.Sorted(maps.Keys(args)) {
-		kind, ok := strings.CutPrefix(k, prefixAttest)
-		if !ok {
-			if kind, ok = strings.CutPrefix(k, "build-arg:BUILDKIT_ATTEST_"); !ok {
-				continue
-			}
-			kind = strings.ToLower(kind)
-		}
-		if kind != AttestProvenance && kind != AttestSBOM {
-			return nil, fmt.Errorf("unknown attestation type %q: %w", kind, errdefs.ErrInvalidArgument)
-		}
-		if enabled, err := strconv.ParseBool(args[k]); err == nil && !enabled {
-			delete(out, kind)
-			continue
-		}
-		out[kind] = args[k]
-	}
-	return out, nil
 }

@@ -155,7 +155,10 @@ var Rooms = []Room{
 	{Path: "solver/frontend/gateway/guest", Row: 4, Siblings: []string{"solver/frontend"},
 		Only:   []string{"solver/frontend", "solver!", "solver/pb", "solver/llb", "solver/rpcerr"},
 		Reason: "a frontend in an image carries the protocol and nothing of the engine"},
-	{Path: "solver/frontend/dockerfile", Row: 4, Only: []string{"solver/frontend", "solver/llb/compose", "solver!", "solver/pb/llb"},
+	{Path: "solver/frontend/sbom", Row: 4, Siblings: []string{"solver/frontend"}, Only: []string{"solver/frontend", "solver/llb/compose", "solver/pb/llb"},
+		Reason: "scanning is composed of steps, by frontends that know no engine"},
+	{Path: "solver/frontend/dockerfile", Row: 4, Siblings: []string{"solver/frontend/sbom"},
+		Only: []string{"solver/frontend", "solver/frontend/sbom", "solver/llb/compose", "solver!", "solver/pb/llb"},
 		// solver for the errors clients tell apart; pb/llb because compose
 		// takes settings (network mode, limits) in the words of the wire. Both
 		// are plain values; the fence below keeps the engine out.
@@ -164,6 +167,7 @@ var Rooms = []Room{
 	// Row 5: one build, end to end, and who watches it.
 	{Path: "solver/build", Row: 5, Reason: "a build emits events and knows none of its observers"},
 	{Path: "solver/history", Row: 5, Siblings: []string{"solver/build"}, Reason: "an observer knows the build's events, not another observer"},
+	{Path: "solver/scan", Row: 5, Siblings: []string{"solver/build"}, Reason: "who speaks about results knows builds, not others who do"},
 	{Path: "solver/provenance", Row: 5, Siblings: []string{"solver/build"}, Reason: "an observer knows the build's events, not another observer"},
 
 	// Row 6: the doors.

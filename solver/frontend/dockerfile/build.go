@@ -42,6 +42,10 @@ func (r *request) build(ctx context.Context) (*frontend.Result, error) {
 // buildAll builds for all platforms at the same time. Warnings are the same for
 // all; the first platform gives them.
 func (r *request) buildAll(ctx context.Context, file *instruction.File, linter *lint.Linter) (*frontend.Result, error) {
+	scanner, err := r.scanner(ctx)
+	if err != nil {
+		return nil, err
+	}
 	targets := []*ocispecs.Platform{nil}
 	if len(r.opts.platforms) > 0 {
 		targets = targets[:0]
@@ -61,8 +65,7 @@ func (r *request) buildAll(ctx context.Context, file *instruction.File, linter *
 			if err != nil {
 				return err
 			}
-			out.add(i, target, built)
-			return nil
+			return r.scan(ctx, scanner, out.add(i, target, built), built, out)
 		})
 	}
 	if err := group.Wait(); err != nil {
@@ -129,10 +132,10 @@ type collector struct {
 	platforms []frontend.Platform
 }
 
-// add puts in the result for one platform. Without a requested platform the
+// add puts in the result for one platform and returns its id. Without a requested platform the
 // result is for the one this program runs on, as that is what the builder
 // assumes, too.
-func (c *collector) add(i int, target *ocispecs.Platform, b *built) {
+func (c *collector) add(i int, target *ocispecs.Platform, b *built) string {
 	platform := platforms.DefaultSpec()
 	if target != nil {
 		platform = *target
@@ -158,6 +161,7 @@ func (c *collector) add(i int, target *ocispecs.Platform, b *built) {
 		c.result.SetMeta(frontend.MetaEpoch+suffix, []byte(strconv.FormatInt(b.Epoch.Unix(), 10)))
 	}
 	c.platforms[i] = frontend.Platform{ID: id, Platform: extend(platform, b.ImagePlatform)}
+	return id
 }
 
 // extend takes the details of a Windows platform from the image if nobody asked

@@ -14,6 +14,7 @@ import (
 	"github.com/kilnbuild/kiln/solver/frontend"
 	"github.com/kilnbuild/kiln/solver/frontend/dockerfile/lint"
 	"github.com/kilnbuild/kiln/solver/frontend/dockerfile/lower"
+	"github.com/kilnbuild/kiln/solver/frontend/sbom"
 )
 
 // Names of options. Those with a colon at the end are prefixes.
@@ -52,6 +53,8 @@ type options struct {
 	labels      map[string]string
 	exec        lower.ExecOptions
 	cache       []frontend.CacheImport
+	// sbom says how to scan results; nil: they are not scanned.
+	sbom *sbom.Options
 	// lint replaces the file's own configuration if it is not nil.
 	lint *lint.Config
 }
@@ -76,7 +79,7 @@ func readOptions(raw map[string]string, info frontend.Info) (*options, error) {
 	default:
 		return nil, fmt.Errorf("invalid image-resolve-mode: %s", o.resolveMode)
 	}
-	for _, read := range []func() error{o.readPlatforms, o.readExec, o.readCacheImports, o.readLint} {
+	for _, read := range []func() error{o.readPlatforms, o.readExec, o.readCacheImports, o.readLint, o.readSBOM} {
 		if err := read(); err != nil {
 			return nil, err
 		}
@@ -170,6 +173,11 @@ func (o *options) readLint() error {
 	}
 	o.lint = &config
 	return nil
+}
+
+func (o *options) readSBOM() (err error) {
+	o.sbom, err = sbom.Requested(o.raw)
+	return err
 }
 
 // noCache tells whether a stage is to run afresh. The option without a value

@@ -2,6 +2,8 @@ package lower
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/containerd/platforms"
@@ -18,6 +20,9 @@ type Result struct {
 	// Graph gives the target's files, marshalled for Platform.
 	Graph    compose.State
 	Platform ocispecs.Platform
+	// Extras are the stages, and the context, that the file wants scanned with
+	// the target, by name.
+	Extras map[string]compose.State
 	// Config is the image configuration, BaseConfig the base image's (nil if
 	// there is none).
 	Config, BaseConfig []byte
@@ -25,7 +30,7 @@ type Result struct {
 	ImagePlatform ocispecs.Platform
 	// Epoch is the time that was written into the image, nil for none.
 	Epoch *time.Time
-	// IgnoreCache tells that the target's steps run afresh.
+	// IgnoreCache tells that steps of the target or of Extras run afresh.
 	IgnoreCache bool
 }
 
@@ -188,8 +193,25 @@ func (c *conversion) result(_ context.Context, target *stage, text *compose.Text
 			return nil, err
 		}
 	}
-	out.Graph, err = write(target.files, text)
-	return out, err
+	extras := c.extras(target)
+	names := slices.Sorted(maps.Keys(extras))
+	results := []*node{target.files}
+	for _, name := range names {
+		results = append(results, extras[name].files)
+		out.IgnoreCache = out.IgnoreCache || extras[name].ignoreCache
+	}
+	states, err := write(results, text)
+	if err != nil {
+		return nil, err
+	}
+	out.Graph = states[0]
+	for i, name := range names {
+		if out.Extras == nil {
+			out.Extras = map[string]compose.State{}
+		}
+		out.Extras[name] = states[i+1]
+	}
+	return out, nil
 }
 
 // setPlatform makes the image say the platform that was asked for. Details that

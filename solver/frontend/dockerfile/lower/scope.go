@@ -6,7 +6,7 @@ import (
 )
 
 // hiddenArgs configure the builder and are no variables of the steps.
-var hiddenArgs = map[string]bool{"BUILDKIT_SBOM_SCAN_CONTEXT": true, "BUILDKIT_SBOM_SCAN_STAGE": true}
+var hiddenArgs = map[string]bool{argScanContext: true, argScanStage: true}
 
 // scope expands an instruction's words with the variables that are set before
 // it. It implements instruction.Expander.

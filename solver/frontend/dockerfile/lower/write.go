@@ -10,33 +10,46 @@ import (
 // commandKey is under what a vertex keeps the text of its instruction.
 const commandKey = "com.docker.dockerfile.v1.command"
 
-// write turns the plan that ends in result into a graph.
-func write(result *node, text *compose.Text) (compose.State, error) {
+// write turns the plan that ends in results into graphs, which share what they
+// have in common.
+func write(results []*node, text *compose.Text) ([]compose.State, error) {
 	w := &writer{text: text, done: map[*node]compose.State{}}
-	order := sortNodes(result)
+	order := sortNodes(results)
 	shareLabels(order)
 	for _, n := range order {
 		state, err := w.node(n)
 		if err != nil {
-			return compose.State{}, err
+			return nil, err
 		}
 		w.done[n] = state
 	}
-	return w.done[result], nil
+	states := make([]compose.State, len(results))
+	for i, result := range results {
+		states[i] = w.done[result]
+	}
+	return states, nil
 }
 
-// sortNodes lists what result needs, inputs first. It does not recurse, as
-// stages may be thousands of steps long.
-func sortNodes(result *node) []*node {
+// sortNodes lists what results need, inputs first.
+func sortNodes(results []*node) []*node {
+	var order []*node
+	seen := map[*node]bool{nil: true}
+	for _, result := range results {
+		if !seen[result] {
+			seen[result] = true
+			order = sortInto(order, result, seen)
+		}
+	}
+	return order
+}
+
+// sortInto adds what result needs and was not seen to order. It does not
+// recurse, as stages may be thousands of steps long.
+func sortInto(order []*node, result *node, seen map[*node]bool) []*node {
 	type visit struct {
 		node *node
 		next int
 	}
-	if result == nil {
-		return nil
-	}
-	var order []*node
-	seen := map[*node]bool{nil: true, result: true}
 	path := []visit{{node: result}}
 	for len(path) > 0 {
 		top := &path[len(path)-1]
