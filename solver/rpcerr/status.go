@@ -44,7 +44,10 @@ var kinds = []struct {
 }
 
 // Code returns the gRPC code of an error.
-func Code(err error) codes.Code {
+func Code(err error) codes.Code { return codeOf(err, false) }
+
+// codeOf returns the code; exact tells it of errors in builds as well.
+func codeOf(err error, exact bool) codes.Code {
 	if err == nil {
 		return codes.OK
 	}
@@ -54,7 +57,7 @@ func Code(err error) codes.Code {
 		return codes.Unimplemented
 	}
 	for _, k := range kinds {
-		if errors.Is(err, k.is) && (k.always || !inBuild(err)) {
+		if errors.Is(err, k.is) && (k.always || exact || !inBuild(err)) {
 			return k.code
 		}
 	}
@@ -93,6 +96,17 @@ func ToGRPC(err error) error {
 		return nil
 	}
 	return status.ErrorProto(ToStatus(err))
+}
+
+// ForFrontend converts an error for a frontend, which tells kinds apart and shows
+// nobody their names: the code is told of errors in builds as well.
+func ForFrontend(err error) error {
+	s := ToStatus(err)
+	if s == nil {
+		return nil
+	}
+	s.Code = int32(codeOf(err, true))
+	return status.ErrorProto(s)
 }
 
 // statusError is an error that came over gRPC, with the sender's text.

@@ -57,13 +57,15 @@ func ReadEnvironment(environ []string) Environment {
 
 // Run runs a frontend for the host at the other end of in and out, and tells it
 // the outcome. An error means that the host could not be talked to: what the
-// frontend fails with is an outcome.
+// frontend fails with is an outcome. The streams stay open: the program is to end,
+// or the caller to close them.
 func Run(ctx context.Context, f frontend.Frontend, env Environment, in io.ReadCloser, out io.WriteCloser) error {
+	// Not closed: that would wait for a read of standard input, which ends when
+	// the host closes it, and the host waits for this program.
 	conn, err := dial(&stdio{ReadCloser: in, out: out})
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
 	b := &bridge{client: gateway.NewLLBBridgeClient(conn)}
 	if err := b.ping(ctx, env); err != nil {
 		return err

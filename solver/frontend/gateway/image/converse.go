@@ -106,7 +106,11 @@ func verdict(ctx, run context.Context, s *gateway.Session, exit error, said stri
 func newServer(s *gateway.Session) *grpc.Server {
 	server := grpc.NewServer(
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
-		grpc.UnaryInterceptor(rpcerr.UnaryServer), grpc.StreamInterceptor(rpcerr.StreamServer),
+		grpc.UnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+			resp, err := handler(ctx, req)
+			return resp, rpcerr.ForFrontend(err)
+		}),
+		grpc.StreamInterceptor(rpcerr.StreamServer),
 	)
 	pbgateway.RegisterLLBBridgeServer(server, s)
 	healthpb.RegisterHealthServer(server, health.NewServer())
