@@ -65,3 +65,13 @@ func (n *node) foretold(ctx context.Context, op digest.Digest) bool {
 	}
 	return false
 }
+
+// recognized reports whether a cache of a job knows of the value of a key.
+func (n *node) recognized(ctx context.Context, key *solver.Key) bool {
+	for _, c := range n.caches(ctx) {
+		if f, ok := c.(Foreteller); ok && f.Recognizes(ctx, key) {
+			return true
+		}
+	}
+	return false
+}

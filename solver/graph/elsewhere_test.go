@@ -50,6 +50,12 @@ func (e *elsewhere) Foretells(_ context.Context, op digest.Digest) bool {
 	return slices.Contains(e.foretold, op)
 }
 
+// Recognizes implements Foreteller.
+func (e *elsewhere) Recognizes(ctx context.Context, key *solver.Key) bool {
+	rec, _ := e.Lookup(ctx, key)
+	return rec != nil
+}
+
 // buildIn builds a vertex in a job of its own and returns the text.
 func buildIn(t *testing.T, s *Solver, id string, v *solver.Vertex, caches ...solver.Cache) string {
 	t.Helper()

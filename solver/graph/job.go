@@ -28,9 +28,13 @@ type JobConfig struct {
 
 // Foreteller is implemented by caches of jobs that can tell more than Lookup.
 type Foreteller interface {
-	// Foretells reports whether a result of the op with that identity is
-	// stored under some key. The op's inputs are then not run ahead.
+	// Foretells reports whether the op with that identity had a part in a
+	// stored result. Its inputs are then not run ahead.
 	Foretells(ctx context.Context, op digest.Digest) bool
+	// Recognizes reports whether the value that key names had a part in a
+	// stored result, though it may not be stored itself. Dependents are then
+	// looked up by that key before the value is made to look into it.
+	Recognizes(ctx context.Context, key *solver.Key) bool
 }
 
 // Job is one build's interest in any number of edges. It is safe for

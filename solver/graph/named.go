@@ -2,19 +2,19 @@ package graph
 
 import (
 	"context"
-	"strings"
+	"slices"
 
 	"github.com/kilnbuild/kiln/solver"
 )
 
-// name is the stage "named": the name by the final keys of all inputs, also of
-// those whose content matters. It stands between the other two names: it does
-// not change when an input is made differently with the same outcome, and it
-// needs no input to be looked into. Nil if there is nothing to gain: no content
-// matters, or an input's key means nothing, or must not be relied on.
+// name is the stage "named": the name by the final keys of inputs, also of
+// those whose content matters, unless a key means nothing outside the process.
+// It stands between the other two names: it does not change when an input is
+// made differently with the same outcome, and fewer inputs need to be looked
+// into. Nil if there is nothing to gain, or a key must not be relied on.
 func (n *node) name(ctx context.Context) (*identity, error) {
 	spec, err := wait(ctx, n.keys)
-	if err != nil || !anyContent(spec) {
+	if err != nil || !anyContent(spec) || n.vertex.Options.IgnoreCache {
 		return nil, err
 	}
 	flights := make([]*flight[*finalKey], len(n.inputs))
@@ -26,19 +26,59 @@ func (n *node) name(ctx context.Context) (*identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	var fresh strings.Builder
 	id := newIdentity(spec)
+	gain := false
+	var look []int
 	for i, f := range finals {
-		if f.key.Volatile {
+		if f.fresh != "" {
 			return nil, nil
 		}
-		noteFresh(&fresh, i, f.fresh)
 		id.inputs = append(id.inputs, solver.KeyInput{Selector: spec.Inputs[i].Selector, Key: f.key})
+		switch {
+		case spec.Inputs[i].Content == nil:
+			id.volatile = id.volatile || f.key.Volatile
+		case f.key.Volatile:
+			look = append(look, i)
+		default:
+			gain = true
+		}
 	}
-	if fresh.Len() > 0 || n.vertex.Options.IgnoreCache || id.volatile {
+	if !gain || id.volatile {
 		return nil, nil
 	}
-	return id, nil
+	return id, n.lookInto(ctx, spec, id, look)
+}
+
+// lookInto replaces the keys of some inputs by their contents. The others are
+// made meanwhile, as in the stage "composed".
+func (n *node) lookInto(ctx context.Context, spec solver.KeySpec, id *identity, inputs []int) error {
+	if len(inputs) == 0 {
+		return nil
+	}
+	flights := make([]*flight[*held], len(inputs))
+	for i, in := range inputs {
+		flights[i] = n.inputs[in].value
+	}
+	if n.solver.ahead {
+		for i, in := range n.inputs {
+			if spec.Inputs[i].Content != nil && !slices.Contains(inputs, i) {
+				n.solver.flights.start(func() { n.start(ctx, spec.Digest, in) })
+			}
+		}
+	}
+	values, err := waitAll(ctx, flights)
+	if err != nil {
+		return err
+	}
+	defer n.solver.dropAll(context.WithoutCancel(ctx), values)
+	for i, in := range inputs {
+		d, err := n.content(ctx, in, spec.Inputs[in].Content, values[i])
+		if err != nil {
+			return err
+		}
+		id.inputs[in].Key = solver.NewContentKey(d)
+	}
+	return nil
 }
 
 func anyContent(spec solver.KeySpec) bool {
@@ -79,9 +119,6 @@ func renamed(spec solver.KeySpec, final *identity, inputs []*held) *identity {
 
 // recall is the stage "known": the record under the name by final keys.
 func (o *output) recall(ctx context.Context) (*solver.Record, error) {
-	if o.node.id.fresh != "" && o.node.vertex.Options.IgnoreCache {
-		return nil, nil
-	}
 	id, err := wait(ctx, o.node.named)
 	if err != nil || id == nil {
 		return nil, err

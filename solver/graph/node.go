@@ -28,8 +28,8 @@ type node struct {
 	composed   *flight[*identity]
 	// named is a third, between the two; its value may be nil.
 	named *flight[*identity]
-	ready      *flight[*readiness]
-	made       *flight[*outcome]
+	ready *flight[*readiness]
+	made  *flight[*outcome]
 
 	// refs counts attached jobs, runs are the shared runs this node takes part
 	// in, departed counts jobs that left; all guarded by solver.mu.

@@ -78,6 +78,13 @@ func (o *output) finalise(ctx context.Context) (*finalKey, error) {
 	if rec != nil {
 		return &finalKey{key: rec.Key}, nil
 	}
+	named, err := wait(ctx, o.node.named)
+	if err != nil {
+		return nil, err
+	}
+	if named != nil && o.node.recognized(ctx, named.key(o.index)) {
+		return &finalKey{key: named.key(o.index)}, nil
+	}
 	id, err := wait(ctx, o.node.composed)
 	if err != nil {
 		return nil, err

@@ -83,7 +83,7 @@ func (l *Level) Lookup(ctx context.Context, key *solver.Key) (*solver.Record, er
 	return nil, nil
 }
 
-// Foretells reports whether a result of an op is in one of the tables.
+// Foretells reports whether one of the tables has a record of an op.
 func (l *Level) Foretells(ctx context.Context, op digest.Digest) bool {
 	tables, err := l.Tables(ctx)
 	if err != nil {
@@ -91,6 +91,21 @@ func (l *Level) Foretells(ctx context.Context, op digest.Digest) bool {
 	}
 	for _, t := range tables {
 		if t.foretells(op) {
+			return true
+		}
+	}
+	return false
+}
+
+// Recognizes reports whether one of the tables has a record of a key, with a
+// result or without.
+func (l *Level) Recognizes(ctx context.Context, key *solver.Key) bool {
+	tables, err := l.Tables(ctx)
+	if err != nil {
+		return false
+	}
+	for _, t := range tables {
+		if len(t.match(ctx, key.ID(), key, l.cfg.Expand)) > 0 {
 			return true
 		}
 	}

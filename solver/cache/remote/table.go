@@ -120,10 +120,9 @@ func (t *Table) Find(ctx context.Context, key *solver.Key, expand Expand) *Stack
 	return best
 }
 
-// foretells reports whether some record of an op's first output has a result.
+// foretells reports whether there is a record of an op's first output.
 func (t *Table) foretells(op digest.Digest) bool {
-	key := solver.NewKey(op, 0, false, nil)
-	return slices.ContainsFunc(t.byName[key.ID()], func(i int) bool { return len(t.stacks(i)) > 0 })
+	return len(t.byName[recordName(cache.Structure{Digest: op})]) > 0
 }
 
 // match returns the records that a key names.
