@@ -131,7 +131,7 @@ func (in *instance) Key(ctx context.Context, env solver.Env) (source.Key, error)
 	if err != nil {
 		return source.Key{}, err
 	}
-	return source.Key{Definition: in.spec.key(f.Filename, f.Digest, f.LastModified)}, nil
+	return source.Key{Definition: in.spec.key(f.Filename, f.Digest, f.LastModified), Pin: f.Digest.String()}, nil
 }
 
 // identity finds out what the URL has. A pinned one is known already, with the
