@@ -113,7 +113,7 @@ func newServer(stop context.Context, namespace string, traces *trace.Tracer) (*g
 	useBuffers()
 	opts := append(control.ServerOptions(namespace), draining(stop)...)
 	opts = append(opts, counting()...)
-	opts = append(opts, grpc.ChainUnaryInterceptor(traces.UnaryServer),
+	opts = append(opts, grpc.ChainUnaryInterceptor(traces.UnaryServer), grpc.ChainStreamInterceptor(traces.StreamServer),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingEvery, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: aliveAfter, Timeout: aliveWithin}))
 	server := grpc.NewServer(opts...)

@@ -95,6 +95,27 @@ func (t *Tracer) UnaryServer(ctx context.Context, req any, info *grpc.UnaryServe
 	return next(ctx, req)
 }
 
+// StreamServer is an interceptor for the calls of such frontends that are
+// streams: processes in containers.
+func (t *Tracer) StreamServer(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+	if !strings.HasPrefix(info.FullMethod, bridgePrefix) {
+		return next(srv, ss)
+	}
+	ctx, end := t.bridged(ss.Context(), strings.TrimPrefix(info.FullMethod, "/"))
+	err := next(srv, &tracedStream{ss, ctx})
+	end(err)
+	return err
+}
+
+// tracedStream is a stream in a trace.
+type tracedStream struct {
+	grpc.ServerStream
+	ctx context.Context //nolint:containedctx // gRPC streams carry theirs
+}
+
+// Context returns the context in the trace.
+func (s *tracedStream) Context() context.Context { return s.ctx }
+
 // solve calls next in the trace of a build.
 func (t *Tracer) solve(ctx context.Context, req solveRequest, next func(context.Context) (any, error)) (any, error) {
 	ctx = incoming(ctx)

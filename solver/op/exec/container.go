@@ -137,7 +137,9 @@ func (c *Container) Run(ctx context.Context, p Process, started chan<- struct{})
 		case <-c.ended:
 		}
 	}()
-	err := c.setup.op.cfg.Executor.Run(ctx, c.id, c.container(p), running)
+	definition := c.container(p)
+	c.setup.op.cfg.Tracing.trace(ctx, &definition)
+	err := c.setup.op.cfg.Executor.Run(ctx, c.id, definition, running)
 	select {
 	case <-running:
 		<-passed
