@@ -116,7 +116,7 @@ func gitURL(s string) (repository, full string) {
 		fragment = queryFragment(query)
 	}
 	ref, dir, _ := strings.Cut(fragment, ":")
-	repository, full = base, base
+	repository = base
 	if ref != "" {
 		repository += "#" + ref
 	}

@@ -26,8 +26,9 @@ func stub(l *located) tracetest.SpanStub {
 		SpanKind: oteltrace.SpanKind(s.GetKind()), StartTime: nanoseconds(s.GetStartTimeUnixNano()), EndTime: nanoseconds(s.GetEndTimeUnixNano()),
 		Attributes: attributes(s.GetAttributes()), Status: status(s.GetStatus()),
 		DroppedAttributes: int(s.GetDroppedAttributesCount()), DroppedEvents: int(s.GetDroppedEventsCount()), DroppedLinks: int(s.GetDroppedLinksCount()),
-		Resource:             resource.NewWithAttributes(l.resource.GetSchemaUrl(), attributes(l.resource.GetResource().GetAttributes())...),
-		InstrumentationScope: made, InstrumentationLibrary: made,
+		Resource:               resource.NewWithAttributes(l.resource.GetSchemaUrl(), attributes(l.resource.GetResource().GetAttributes())...),
+		InstrumentationScope:   made,
+		InstrumentationLibrary: made, //nolint:staticcheck // older readers look there
 	}
 	for _, e := range s.GetEvents() {
 		out.Events = append(out.Events, sdktrace.Event{

@@ -94,7 +94,7 @@ func (s *stdio) openTerminal() error {
 	if s.in, err = os.OpenFile(name, os.O_RDWR|unix.O_NOCTTY, 0); err != nil {
 		return err
 	}
-	var out io.Writer = io.Discard
+	out := io.Discard
 	if s.process.Stdout != nil {
 		out = s.process.Stdout
 	}

@@ -50,7 +50,7 @@ func dumpDatabase(w io.Writer, path string) (err error) {
 	if err != nil {
 		return fmt.Errorf("open %s (is the daemon running?): %w", path, err)
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }() // It is only read.
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("read %s: the file is damaged: %v", path, p)
