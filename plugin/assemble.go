@@ -142,7 +142,7 @@ func Assemble(ctx context.Context, opt Options) (b *Builder, err error) {
 	b.Builds = build.New(build.Config{
 		Attesters: attesters,
 		Graph:     b.graph, Sessions: sessions, Sources: sources, NewOp: makers.new, NewContainer: makers.newContainer, Worker: worker,
-		Frontends: frontends, Exporters: b.newExporters(registries, sessions),
+		Frontends: frontends, Exporters: b.newExporters(registries, sessions, opt.Version.Version),
 		Caches: b.newCaches(registries, sessions), LocalCache: b.localCache(results), Entitlements: machine.entitlements,
 		Platforms: machine.platforms(ctx, opt.Config), Devices: machine.devices,
 		Observers: observers, DisabledCaps: disabledCaps, ProxyNetwork: opt.Config.ProxyNetwork, Span: opt.Traces.Start,

@@ -11,18 +11,20 @@ import (
 )
 
 // newExporters makes the exporters by their wire names.
-func (b *Builder) newExporters(registries *registry.Client, sessions *session.Manager) map[string]export.Exporter {
+func (b *Builder) newExporters(registries *registry.Client, sessions *session.Manager, version string) map[string]export.Exporter {
 	h := &b.host
+	// Readers of bills of materials know the name.
+	creator := "Tool: buildkit-" + version
 	images := image.Config{
 		Namespace: h.Namespace, Content: h.Content, Leases: h.Leases, Images: h.Images, Snapshotter: h.Snapshotter,
-		SnapshotterName: h.SnapshotterName, Applier: h.Applier, Registry: registries, Durable: h.Sync,
+		SnapshotterName: h.SnapshotterName, Applier: h.Applier, Registry: registries, Durable: h.Sync, Creator: creator,
 	}
 	if own, ok := h.Backend.(*snapshotter.Snapshotter); ok {
 		images.UpperDir = own.UpperDir
 	}
 	archives := func(f archive.Format) *archive.Exporter {
 		return archive.New(archive.Config{
-			Format: f, Namespace: h.Namespace, Content: h.Content, Leases: h.Leases, Sessions: sessions,
+			Format: f, Namespace: h.Namespace, Content: h.Content, Leases: h.Leases, Sessions: sessions, Creator: creator,
 		})
 	}
 	return map[string]export.Exporter{

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/kilnbuild/kiln/solver"
 	"github.com/kilnbuild/kiln/solver/export"
 	"github.com/kilnbuild/kiln/solver/frontend"
 	pb "github.com/kilnbuild/kiln/solver/pb/llb"
@@ -60,7 +62,9 @@ func (b *Built) Ref(platform string) frontend.Ref {
 func (b *Built) Now() time.Time { return b.job.builder.cfg.Now() }
 
 // CompatibilityVersion is that of what the build makes.
-func (b *Built) CompatibilityVersion() int { return compatibilityVersion }
+func (b *Built) CompatibilityVersion() int {
+	return cmp.Or(b.Request.CompatibilityVersion, solver.CompatibilityNow)
+}
 
 // ResultIDs returns the ids of the results of vertices, as far as they are
 // known.
@@ -133,9 +137,6 @@ func resultPlatforms(res *frontend.Result) ([]export.Platform, error) {
 	}
 	return out, nil
 }
-
-// compatibilityVersion is the only one there is; clients know it by number.
-const compatibilityVersion = 30
 
 // Names of an attestation's metadata with a meaning for exports.
 const metaInlineOnly = "inline-only"

@@ -51,6 +51,8 @@ type job struct {
 	// traffic is what steps asked of the recorded network, by vertex.
 	traffic map[digest.Digest]*solver.Traffic
 	gateway *gateway.Session
+	// releases let go of what exporters made; observers may keep it before.
+	releases []func(context.Context)
 	// inspected says that a frontend may look into failed steps, failures what
 	// those left.
 	inspected bool
@@ -101,6 +103,23 @@ func (j *job) close(ctx context.Context) {
 	j.dropFailures(context.WithoutCancel(ctx))
 	j.stream.Close()
 	j.builder.remove(j)
+	j.mu.Lock()
+	releases := j.releases
+	j.releases = nil
+	j.mu.Unlock()
+	for _, release := range releases {
+		release(context.WithoutCancel(ctx))
+	}
+}
+
+// releaseLater calls fn when the build is closed; it may be nil.
+func (j *job) releaseLater(fn func(context.Context)) {
+	if fn == nil {
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.releases = append(j.releases, fn)
 }
 
 // Sessions has the client's session.

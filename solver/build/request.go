@@ -40,6 +40,9 @@ type Request struct {
 	// ProxyNetwork puts the steps of the build that use the network behind the
 	// recording proxy.
 	ProxyNetwork bool
+	// CompatibilityVersion is the version of behaviour that the client wants
+	// (solver.Compatibility10 and so on); 0 is the newest.
+	CompatibilityVersion int
 	// Internal builds leave no history.
 	Internal bool
 }

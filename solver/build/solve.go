@@ -148,7 +148,7 @@ func evaluate(ctx context.Context, res *frontend.Result) error {
 // source holds the refs of an evaluated result for exporters.
 func (j *job) source(ctx context.Context, b *Built) (*export.Source, func(context.Context), error) {
 	res := b.Result
-	src := &export.Source{Metadata: res.Metadata}
+	src := &export.Source{Metadata: res.Metadata, Compatibility: b.CompatibilityVersion()}
 	var held []*ref.Ref
 	release := func(ctx context.Context) {
 		for _, h := range held {
@@ -300,8 +300,12 @@ func (j *job) exportOne(ctx context.Context, i int, out export.Instance, src *ex
 	err := j.inline(dgst, out.Name(), func(env solver.Env) error {
 		var err error
 		resp, err = out.Export(ctx, src, export.Target{Env: env, ID: i})
-		if err != nil || resp.Finalize == nil {
+		if err != nil {
 			return err
+		}
+		j.releaseLater(resp.Release)
+		if resp.Finalize == nil {
+			return nil
 		}
 		return resp.Finalize(ctx)
 	})

@@ -11,13 +11,14 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/kilnbuild/kiln/solver"
 	"github.com/kilnbuild/kiln/solver/build"
 	"github.com/kilnbuild/kiln/solver/pb/control"
 	"github.com/kilnbuild/kiln/solver/statuspb"
 )
 
 // Versions of behaviour that clients may ask for.
-var compatibility = []int64{10, 20, 30}
+var compatibility = []int64{solver.Compatibility10, solver.Compatibility20, solver.Compatibility30}
 
 // Solve runs a build and returns when it is done. Its end is the build's end.
 func (s *Server) Solve(ctx context.Context, req *control.SolveRequest) (*control.SolveResponse, error) {
@@ -41,7 +42,7 @@ func toRequest(req *control.SolveRequest) (*build.Request, error) {
 		Opts: req.GetFrontendAttrs(), Inputs: req.GetFrontendInputs(),
 		Entitlements: req.GetEntitlements(), Internal: req.GetInternal(),
 		SourcePolicy: req.GetSourcePolicy(), PolicySession: req.GetSourcePolicySession(),
-		ProxyNetwork: req.GetProxyNetwork(), SessionExporter: req.GetEnableSessionExporter(),
+		CompatibilityVersion: int(req.GetCompatibilityVersion()), ProxyNetwork: req.GetProxyNetwork(), SessionExporter: req.GetEnableSessionExporter(),
 	}
 	for _, e := range req.GetExporters() {
 		r.Exporters = append(r.Exporters, build.ExporterRequest{Type: e.GetType(), Attrs: e.GetAttrs()})
@@ -70,7 +71,7 @@ func checkVersion(v int64) error {
 	case v > newest:
 		return fmt.Errorf("unsupported compatibility-version %d: upgrade buildkit (max supported: %d): %w", v, newest, errdefs.ErrInvalidArgument)
 	default:
-		return fmt.Errorf("unsupported compatibility-version %d: (supported: %v): %w", v, compatibility, errdefs.ErrInvalidArgument)
+		return fmt.Errorf("unsupported compatibility-version %d (supported: %v): %w", v, compatibility, errdefs.ErrInvalidArgument)
 	}
 }
 

@@ -42,6 +42,9 @@ type Response struct {
 	Descriptor *ocispecs.Descriptor
 	// Finalize, if not nil, completes the export.
 	Finalize func(ctx context.Context) error
+	// Release, if not nil, lets go of what Descriptor leads to. It is called
+	// once, when everybody who may want to keep that has been told.
+	Release func(ctx context.Context)
 }
 
 // Source is an evaluated result.
@@ -56,6 +59,9 @@ type Source struct {
 	Platforms []Platform
 	// Metadata of the result by name.
 	Metadata map[string][]byte
+	// Compatibility is the version of behaviour that was asked for; 0 is the
+	// newest.
+	Compatibility int
 	// Attestations by platform id ("" for a single result).
 	Attestations map[string][]Attestation
 	// InlineCache, if not nil, returns the build cache that the configuration

@@ -32,6 +32,7 @@ const (
 	nameDeny       = "policysession.DecisionResponse"
 	nameSolve      = "errdefs.Solve"
 	nameMaterials  = "errdefs.ProvenanceMaterialsIncomplete"
+	nameFeature    = "errdefs.CompatibilityFeature"
 )
 
 // exitMessage is the JSON of an exit code.
@@ -60,6 +61,8 @@ func detailOf(err error) (string, any) {
 		return nameSolve, solveDetail{e}
 	case *solver.MaterialsError:
 		return nameMaterials, materialsDetail(e)
+	case *solver.CompatibilityError:
+		return nameFeature, compatibilityDetail(e)
 	}
 	return "", nil
 }
@@ -154,6 +157,7 @@ var wrappers = map[string]func(data []byte, err error) error{
 	nameDeny:      wrapDeny,
 	nameSolve:     wrapSolve,
 	nameMaterials: wrapMaterials,
+	nameFeature:   wrapCompatibility,
 	nameFrontend: func(data []byte, err error) error {
 		var f errdefs.Frontend
 		if json.Unmarshal(data, &f) != nil {

@@ -38,6 +38,9 @@ type Config struct {
 	Leases  leases.Manager
 	// Sessions has the clients.
 	Sessions *session.Manager
+	// Creator, optional, is told by bills of materials in the words of SPDX,
+	// for example "Tool: kiln-1.0".
+	Creator string
 	// Now, optional, is the clock.
 	Now func() time.Time
 }
@@ -60,6 +63,7 @@ func New(cfg Config) *Exporter {
 // Resolve implements export.Exporter.
 func (e *Exporter) Resolve(_ context.Context, attrs map[string]string) (export.Instance, error) {
 	opts, rest, err := manifest.ParseOptions(attrs, false)
+	opts.Exporter = string(e.cfg.Format)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +93,7 @@ func (in *instance) Name() string {
 }
 
 // Export implements export.Instance.
-func (in *instance) Export(ctx context.Context, src *export.Source, t export.Target) (*export.Response, error) {
+func (in *instance) Export(ctx context.Context, src *export.Source, t export.Target) (_ *export.Response, err error) {
 	if in.cfg.Format == Docker && src.Multi() {
 		return nil, fmt.Errorf("docker exporter does not currently support exporting manifest lists: %w", errdefs.ErrInvalidArgument)
 	}
@@ -106,8 +110,12 @@ func (in *instance) Export(ctx context.Context, src *export.Source, t export.Tar
 	if err != nil {
 		return nil, err
 	}
-	defer release()
-	asm := manifest.Assembler{Content: in.cfg.Content}
+	defer func() {
+		if err != nil {
+			release()
+		}
+	}()
+	asm := manifest.Assembler{Content: in.cfg.Content, Creator: in.cfg.Creator}
 	im, err := asm.Assemble(ctx, src, opts, t.Env)
 	if err != nil {
 		return nil, err
@@ -130,7 +138,7 @@ func (in *instance) Export(ctx context.Context, src *export.Source, t export.Tar
 	if err := send(ctx); err != nil {
 		return nil, err
 	}
-	return &export.Response{Values: values, Descriptor: &im.Descriptor}, nil
+	return &export.Response{Values: values, Descriptor: &im.Descriptor, Release: func(context.Context) { release() }}, nil
 }
 
 // date adds the time of making to the root's descriptor: an index of archives

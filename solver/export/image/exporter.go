@@ -35,6 +35,9 @@ type Config struct {
 	// UpperDir, optional, returns the directory with the own files of a
 	// snapshot, active or committed, in overlay's format.
 	UpperDir func(ctx context.Context, key string) (string, error)
+	// Creator, optional, is told by bills of materials in the words of SPDX,
+	// for example "Tool: kiln-1.0".
+	Creator string
 	// Registry, optional, reaches registries. Without it "push" is refused.
 	Registry *registry.Client
 	// Durable, optional, returns when all that the stores have acknowledged
@@ -68,6 +71,7 @@ type settings struct {
 // Resolve implements export.Exporter.
 func (e *Exporter) Resolve(_ context.Context, attrs map[string]string) (export.Instance, error) {
 	opts, rest, err := manifest.ParseOptions(attrs, true)
+	opts.Exporter = "image"
 	if err != nil {
 		return nil, err
 	}

@@ -51,8 +51,12 @@ func run(t *testing.T, cfg image.Config, src *export.Source, env *exporttest.Env
 		t.Errorf("name is %q", in.Name())
 	}
 	resp, err := in.Export(t.Context(), src, export.Target{Env: env})
-	if err != nil || resp.Finalize == nil {
+	if err != nil {
 		return resp, err
+	}
+	defer resp.Release(t.Context())
+	if resp.Finalize == nil {
+		return resp, nil
 	}
 	return resp, resp.Finalize(t.Context())
 }

@@ -41,7 +41,7 @@ func (in *instance) Export(ctx context.Context, src *export.Source, t export.Tar
 			release()
 		}
 	}()
-	asm := manifest.Assembler{Content: cfg.Content}
+	asm := manifest.Assembler{Content: cfg.Content, Creator: cfg.Creator}
 	im, err := asm.Assemble(ctx, src, opts, t.Env)
 	if err != nil {
 		return nil, err
@@ -57,13 +57,11 @@ func (in *instance) Export(ctx context.Context, src *export.Source, t export.Tar
 	if all := names.all(); len(all) > 0 {
 		values[export.ValueName] = strings.Join(all, ",")
 	}
-	resp := &export.Response{Values: values, Descriptor: &im.Descriptor}
+	resp := &export.Response{Values: values, Descriptor: &im.Descriptor, Release: func(context.Context) { release() }}
 	if !in.push || len(names.given) == 0 {
-		release()
 		return resp, nil
 	}
 	resp.Finalize = func(ctx context.Context) error {
-		defer release()
 		p := &pusher{cfg: cfg, settings: in.settings, image: im, env: t.Env}
 		for _, name := range names.given {
 			if err := p.push(ctx, name); err != nil {

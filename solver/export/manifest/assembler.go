@@ -24,6 +24,9 @@ import (
 type Assembler struct {
 	// Content receives the blobs.
 	Content content.Store
+	// Creator, optional, is added to those who made the bill of materials of a
+	// result, in the words of SPDX ("Tool: name-version").
+	Creator string
 }
 
 // part is one platform of an image in the making.

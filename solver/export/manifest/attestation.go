@@ -40,6 +40,9 @@ func (a *Assembler) attest(ctx context.Context, p *part, m *Manifest, o Options,
 	}
 	var statements []ocispecs.Descriptor
 	for _, d := range docs {
+		if err := d.Supplement(ctx, p.locate, a.Creator); err != nil {
+			return err
+		}
 		desc, err := a.statement(ctx, d.Statement(self))
 		if err != nil {
 			return err

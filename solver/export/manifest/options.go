@@ -6,6 +6,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/kilnbuild/kiln/solver"
 	"github.com/kilnbuild/kiln/solver/export"
 	"github.com/kilnbuild/kiln/solver/ref"
 )
@@ -16,6 +17,9 @@ const estargz = "estargz"
 // Options are the attributes that decide what an image looks like. Make them
 // with ParseOptions and Finish.
 type Options struct {
+	// Exporter is the name on the wire of the exporter: "image", "oci" or
+	// "docker". The caller sets it.
+	Exporter string
 	// Names is the attribute "name" as it was given: a list separated by
 	// commas. "*" stands for the names in the result's metadata; Finish replaces it.
 	Names string
@@ -115,12 +119,8 @@ func (o Options) Finish(src *export.Source) (Options, error) {
 			return Options{}, err
 		}
 	}
-	if o.ociSet == nil {
-		yes := true
-		o.ociSet = &yes
-	}
-	if o.artifactSet == nil {
-		o.artifactSet = o.ociSet
+	if err := o.setDefaults(src); err != nil {
+		return Options{}, err
 	}
 	o.OCI, o.Artifact = *o.ociSet, *o.artifactSet
 	if o.Names == "*" {
@@ -128,6 +128,31 @@ func (o Options) Finish(src *export.Source) (Options, error) {
 	}
 	return o, o.validate()
 }
+
+// setDefaults decides what the attributes leave open, as the builder of the
+// time did that the client wants.
+func (o *Options) setDefaults(src *export.Source) error {
+	version := src.Compatibility
+	if version == 0 {
+		version = solver.CompatibilityNow
+	}
+	if version == solver.Compatibility10 && o.Layers.Compression == ref.Zstd {
+		return &solver.CompatibilityError{Version: version, Feature: o.Exporter + " exporter compression=" + ref.Zstd}
+	}
+	now := version >= solver.Compatibility30
+	if o.ociSet == nil {
+		oci := now || o.Exporter == exporterOCI || len(src.Attestations) > 0
+		o.ociSet = &oci
+	}
+	if o.artifactSet == nil {
+		artifact := now && *o.ociSet
+		o.artifactSet = &artifact
+	}
+	return nil
+}
+
+// exporterOCI is the exporter whose archives were OCI's at all times.
+const exporterOCI = "oci"
 
 // validate refuses attributes that contradict each other. It is called as soon
 // as they are known, so that nobody waits for a build that cannot end well.
