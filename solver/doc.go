@@ -19,6 +19,8 @@
 //   - Record: a stored Result under a Key.
 //   - Env: what a running Op may know of the builds that want it: their client
 //     sessions, and where to report progress.
+//   - Failure: what is left of a step that failed, kept only for builds whose
+//     client may look into it.
 //   - Event: one item of the single stream on which progress is reported.
 //
 // # Life of an edge

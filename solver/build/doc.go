@@ -14,6 +14,8 @@
 //     the bridge and ends with Return.
 //   - Policies: decide about each source of a build before it is fetched or
 //     described, once; see package policy.
+//   - Failure: what a failed step left, held until the build ends if a frontend
+//     outside the daemon may ask for it.
 //   - Observer: is told when builds start and end.
 //
 // # Lifecycle

@@ -61,11 +61,26 @@ func codeOf(err error, exact bool) codes.Code {
 			return k.code
 		}
 	}
+	// What came over the wire with a kind has been looked at above.
+	var received *statusError
+	if errors.As(err, &received) && !exact && inBuild(err) && hasKind(received.status.Code()) {
+		return codes.Unknown
+	}
 	var s interface{ GRPCStatus() *status.Status }
 	if errors.As(err, &s) {
 		return s.GRPCStatus().Code()
 	}
 	return codes.Unknown
+}
+
+// hasKind reports whether kinds has the code.
+func hasKind(code codes.Code) bool {
+	for _, k := range kinds {
+		if k.code == code {
+			return true
+		}
+	}
+	return false
 }
 
 // inBuild tells what went wrong in a step or a frontend from what is wrong with

@@ -65,9 +65,11 @@ type Container interface {
 	// end ends the others. started is closed when the process is about to run.
 	// The process's streams are closed when Run returns.
 	Run(ctx context.Context, p Process, started chan<- struct{}) error
-	// ReadFile, ReadDir and StatFile look into the mount of that number.
+	// ReadFile reads a file of the mount of that number, as frontend.Ref does.
 	ReadFile(ctx context.Context, mount int, path string, offset, length int64) ([]byte, error)
+	// ReadDir lists a directory of a mount.
 	ReadDir(ctx context.Context, mount int, path, pattern string) ([]*fsutil.Stat, error)
+	// StatFile describes a file of a mount.
 	StatFile(ctx context.Context, mount int, path string) (*fsutil.Stat, error)
 	// Close unmounts everything.
 	Close(ctx context.Context) error
