@@ -11,6 +11,7 @@ import (
 	"github.com/kilnbuild/kiln/solver/cache/remote"
 	"github.com/kilnbuild/kiln/solver/cache/remote/local"
 	cacheregistry "github.com/kilnbuild/kiln/solver/cache/remote/registry"
+	"github.com/kilnbuild/kiln/solver/cache/remote/s3"
 	"github.com/kilnbuild/kiln/solver/export/manifest"
 	"github.com/kilnbuild/kiln/solver/registry"
 	"github.com/kilnbuild/kiln/solver/session"
@@ -31,6 +32,7 @@ func (b *Builder) newCaches(registries *registry.Client, sessions *session.Manag
 	return map[string]remote.Backend{
 		"registry": cacheregistry.New(registries, labels),
 		"local":    local.New(sessions),
+		"s3":       s3.Backend{},
 	}
 }
 
