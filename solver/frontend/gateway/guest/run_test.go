@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
 	"google.golang.org/grpc"
 
 	"github.com/kilnbuild/kiln/solver"
@@ -111,37 +112,51 @@ func (s *single) Accept() (net.Conn, error) {
 func (s *single) Close() error   { close(s.stop); return nil }
 func (s *single) Addr() net.Addr { return &net.UnixAddr{} }
 
+// checkBridge tries what a bridge can do.
+func checkBridge(ctx context.Context, t *testing.T, b frontend.Bridge) {
+	meta, err := b.ResolveSource(ctx, &pb.SourceOp{Identifier: "git://x"}, frontend.ResolveOptions{CommitTime: true})
+	if err != nil || meta.Git.CommitTime == nil || *meta.Git.CommitTime != 1234 {
+		t.Errorf("%+v, %v", meta, err)
+	}
+	if _, err := b.Solve(ctx, frontend.SolveRequest{Frontend: "other"}); !errors.As(err, new(*solver.SubrequestError)) {
+		t.Errorf("%v", err)
+	}
+	warning := solver.WarningEvent{Vertex: digest.FromString("v"), Level: 1, Short: []byte("w")}
+	if err := b.Warn(ctx, warning); err != nil {
+		t.Error(err)
+	}
+}
+
+// checkRef tries what a ref can do.
+func checkRef(ctx context.Context, t *testing.T, r frontend.Ref) {
+	data, err := r.ReadFile(ctx, "abcdef", 1, 3)
+	if err != nil || string(data) != "bcd" {
+		t.Errorf("%q, %v", data, err)
+	}
+	if def, err := r.Definition(ctx); err != nil || string(def.GetDef()[0]) != "d" {
+		t.Errorf("%v, %v", def, err)
+	}
+	if err := r.Evaluate(ctx); err == nil || err.Error() != "it does not work" {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestResult(t *testing.T) {
 	h := &host{}
 	res, err := run(t, h, func(ctx context.Context, b frontend.Bridge, req frontend.Request) (*frontend.Result, error) {
-		if req.Opts["a"] != "b=c" || len(req.Opts) != 2 || len(req.Inputs["in"].GetDef()) != 1 || b.Info().SessionID != "s" ||
-			!b.Info().LLBCaps["source.git"] || b.Info().LLBCaps["source.http"] || b.Info().Workers[0].ID != "w" {
-			t.Errorf("%+v, %+v", req, b.Info())
+		info := b.Info()
+		if len(req.Opts) != 2 || req.Opts["a"] != "b=c" || len(req.Inputs["in"].GetDef()) != 1 {
+			t.Errorf("%+v", req)
 		}
-		meta, err := b.ResolveSource(ctx, &pb.SourceOp{Identifier: "git://x"}, frontend.ResolveOptions{CommitTime: true})
-		if err != nil || meta.Git.CommitTime == nil || *meta.Git.CommitTime != 1234 {
-			t.Errorf("%+v, %v", meta, err)
+		if info.SessionID != "s" || !info.LLBCaps["source.git"] || info.LLBCaps["source.http"] || info.Workers[0].ID != "w" {
+			t.Errorf("%+v", info)
 		}
-		if _, err := b.Solve(ctx, frontend.SolveRequest{Frontend: "other"}); !errors.As(err, new(*solver.SubrequestError)) {
-			t.Errorf("%v", err)
-		}
-		if err := b.Warn(ctx, solver.WarningEvent{Vertex: "sha256:" + "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", Level: 1, Short: []byte("w")}); err != nil {
-			t.Error(err)
-		}
+		checkBridge(ctx, t, b)
 		res, err := b.Solve(ctx, frontend.SolveRequest{Definition: &pb.Definition{Def: [][]byte{[]byte("d")}}})
 		if err != nil {
 			return nil, err
 		}
-		data, err := res.Refs["a"].ReadFile(ctx, "abcdef", 1, 3)
-		if err != nil || string(data) != "bcd" {
-			t.Errorf("%q, %v", data, err)
-		}
-		if def, err := res.Refs["a"].Definition(ctx); err != nil || string(def.GetDef()[0]) != "d" {
-			t.Errorf("%v, %v", def, err)
-		}
-		if err := res.Refs["a"].Evaluate(ctx); err == nil || err.Error() != "it does not work" {
-			t.Errorf("%v", err)
-		}
+		checkRef(ctx, t, res.Refs["a"])
 		res.Attestations = map[string][]frontend.Attestation{
 			"a": {{PredicateType: "p", Ref: res.Refs["a"], Path: "/p", Subjects: []frontend.Subject{{Kind: 1, Name: "n", Digests: []string{"d"}}}}},
 		}
