@@ -75,8 +75,12 @@ type Record struct {
 	Response  *Response
 	// Steps count distinct vertices.
 	Steps Steps
-	// Outputs has what each exporter made, by its number in the request.
+	// Outputs has what each exporter made, by its number in the request. It is
+	// there until all observers were told.
 	Outputs map[int]ocispecs.Descriptor
+	// Metadata of the result by name; Predicates are what is said about it.
+	Metadata   map[string][]byte
+	Predicates []Predicate
 }
 
 // Steps count the vertices of a build.

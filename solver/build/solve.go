@@ -45,8 +45,10 @@ func (b *Builder) Solve(ctx context.Context, req *Request) (resp *Response, err 
 	defer j.close(ctx)
 	rec := &Record{Request: req, Started: b.cfg.Now()}
 	b.started(rec)
+	var built *Built
 	defer func() {
 		rec.Completed, rec.Err, rec.Response, rec.Steps = b.cfg.Now(), err, resp, j.steps()
+		rec.Predicates = j.record(context.WithoutCancel(ctx), built)
 		b.ended(context.WithoutCancel(ctx), rec, j)
 	}()
 	if err := j.accept(); err != nil {
@@ -60,8 +62,8 @@ func (b *Builder) Solve(ctx context.Context, req *Request) (resp *Response, err 
 	if err := evaluate(ctx, res); err != nil {
 		return nil, err
 	}
-	built, err := j.attest(ctx, res, rec.Started)
-	if err != nil {
+	rec.Metadata = res.Metadata
+	if built, err = j.attest(ctx, res, rec.Started); err != nil {
 		return nil, err
 	}
 	src, release, err := j.source(ctx, built)

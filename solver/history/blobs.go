@@ -25,7 +25,12 @@ const (
 	mediaLog   = "application/vnd.buildkit.status.v0"
 	mediaError = "application/vnd.googeapis.google.rpc.status+proto"
 	mediaTrace = "application/vnd.buildkit.otlp.json.v0"
+	// mediaStatement is that of a predicate, whatever it says.
+	mediaStatement = "application/vnd.in-toto+json"
 )
+
+// annotationPredicate on a descriptor tells what kind of predicate it is.
+const annotationPredicate = "in-toto.io/predicate-type"
 
 // maxManifest bounds the manifests and configs that are kept with a record.
 const maxManifest = 8 << 20

@@ -185,3 +185,45 @@ func TestOutputsAreKept(t *testing.T) {
 		t.Error("the layer is kept, too")
 	}
 }
+
+// TestPredicates: what attesters say for the record can be read, part by part,
+// and one of them that fails costs nothing but itself.
+func TestPredicates(t *testing.T) {
+	c := &clock{time.Unix(1_700_000_000, 0)}
+	s, blobs := openWith(t, t.TempDir(), func(cfg *history.Config) { cfg.Now = func() time.Time { return c.now } })
+	says := func(text string, err error) func() ([]byte, error) {
+		return func() ([]byte, error) { return []byte(text), err }
+	}
+	stream := progress.NewStream(progress.StreamConfig{Interval: -1})
+	stream.Close()
+	rec := &build.Record{
+		Request: &build.Request{ID: "b"}, Started: c.now, Completed: c.now, Err: errors.New("export failed"),
+		Predicates: []build.Predicate{
+			{Type: "https://x/1", Data: says("1", nil)}, {Type: "https://x/2", Data: says("", errors.New("broken"))},
+			{Platform: "linux/arm64", Type: "https://x/3", Data: says("3", nil)},
+		},
+		Metadata: map[string][]byte{"k": []byte("v"), "large": make([]byte, 1<<20), "binary": {0xff}},
+	}
+	s.Ended(t.Context(), rec, stream.Reader())
+	got := record(t, s, "b")
+	if len(got.GetResult().GetAttestations()) != 1 || len(got.GetResults()) != 1 {
+		t.Fatalf("record is %v", got)
+	}
+	for _, want := range []struct {
+		desc       *control.Descriptor
+		kind, text string
+	}{
+		{got.GetResult().GetAttestations()[0], "https://x/1", "1"},
+		{got.GetResults()["linux/arm64"].GetAttestations()[0], "https://x/3", "3"},
+	} {
+		if want.desc.GetMediaType() != "application/vnd.in-toto+json" || want.desc.GetAnnotations()["in-toto.io/predicate-type"] != want.kind {
+			t.Errorf("descriptor is %v", want.desc)
+		}
+		if text := read(t, blobs, want.desc); string(text) != want.text {
+			t.Errorf("%s says %s", want.kind, text)
+		}
+	}
+	if v := got.GetExporterResponse(); len(v) != 1 || v["k"] != "v" {
+		t.Errorf("response is %v", v)
+	}
+}

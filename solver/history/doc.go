@@ -10,9 +10,10 @@
 //     after the build's end.
 //   - Log: the build's events, as length-prefixed status messages (uint32
 //     little endian, then the message), the form in which clients read them.
-//   - Blob: a log, the whole of an error, a trace. Blobs are in containerd's
-//     content store, in a namespace of the history's own; one lease for each
-//     record, "ref_" and the build's id, keeps them, together with manifests
+//   - Blob: a log, the whole of an error, a trace, a predicate that attesters
+//     have for the record (see package build): provenance. Blobs are in
+//     containerd's content store, in a namespace of the history's own; one
+//     lease for each record, "ref_" and the build's id, keeps them, together with manifests
 //     and configs of what the build made.
 //   - Listener: a client that follows changes.
 //   - Finalizing: adding the trace, which is complete only a little after the

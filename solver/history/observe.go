@@ -50,7 +50,7 @@ func (s *Store) Ended(ctx context.Context, rec *build.Record, events *progress.R
 	go func() {
 		defer done()
 		if leased != nil {
-			err = errors.Join(err, s.store(leased, r, whole, events))
+			err = errors.Join(err, s.store(leased, r, &ended{whole, rec.Predicates, events}))
 		}
 		s.mu.Lock()
 		delete(s.active, r.GetRef())
@@ -82,19 +82,27 @@ func (s *Store) keepOutputs(ctx context.Context, rec *build.Record) error {
 	return errors.Join(errs...)
 }
 
+// ended is what a build leaves to be stored.
+type ended struct {
+	// whole is its error, nil for none.
+	whole      []byte
+	predicates []build.Predicate
+	events     *progress.Reader
+}
+
 // store writes the blobs of a build and then its record. A record without all
 // of its blobs is better than none.
-func (s *Store) store(ctx context.Context, r *control.BuildHistoryRecord, whole []byte, events *progress.Reader) error {
+func (s *Store) store(ctx context.Context, r *control.BuildHistoryRecord, e *ended) error {
 	var faults []error
-	if whole != nil {
+	if e.whole != nil {
 		var err error
 		r.ExternalError, err = s.writeBlob(ctx, mediaError, func(w io.Writer) error {
-			_, err := w.Write(whole)
+			_, err := w.Write(e.whole)
 			return err
 		})
 		faults = append(faults, err)
 	}
-	faults = append(faults, s.writeLog(ctx, r, events))
+	faults = append(faults, s.writePredicates(ctx, r, e.predicates), s.writeLog(ctx, r, e.events))
 	s.changing.Lock()
 	defer s.changing.Unlock()
 	return errors.Join(append(faults, s.put(r))...)
@@ -165,17 +173,16 @@ func convert(rec *build.Record) *control.BuildHistoryRecord {
 		out.Error = rpcerr.ToStatus(rec.Err)
 		out.Error.Details = nil
 	}
-	if rec.Response != nil {
-		out.ExporterResponse = rec.Response.Values
-	}
+	out.ExporterResponse = response(rec)
 	for i, desc := range rec.Outputs {
-		if out.Result == nil {
-			out.Result = &control.BuildResultInfo{Results: map[int64]*control.Descriptor{}}
+		info := result(out, "")
+		if info.Results == nil {
+			info.Results = map[int64]*control.Descriptor{}
 		}
-		out.Result.Results[int64(i)] = descriptor(desc)
+		info.Results[int64(i)] = descriptor(desc)
 		if i == 0 {
 			// Clients from before there were several look here.
-			out.Result.ResultDeprecated = out.Result.Results[0]
+			info.ResultDeprecated = info.Results[0]
 		}
 	}
 	return out

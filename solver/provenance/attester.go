@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"time"
 
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -14,7 +15,7 @@ import (
 )
 
 // Attester adds provenance to the results of builds whose requests ask for it.
-// It implements build.Attester.
+// It implements build.Attester and build.Recorder.
 type Attester struct {
 	cfg Config
 }
@@ -27,7 +28,10 @@ type Config struct {
 	DockerfileVersion string
 }
 
-var _ build.Attester = (*Attester)(nil)
+var (
+	_ build.Attester = (*Attester)(nil)
+	_ build.Recorder = (*Attester)(nil)
+)
 
 // New returns an Attester.
 func New(cfg Config) *Attester { return &Attester{cfg: cfg} }
@@ -80,16 +84,44 @@ func (a *Attester) Attest(ctx context.Context, b *build.Built) error {
 			PredicateType: kind, Path: o.Filename, InlineOnly: o.InlineOnly,
 			Metadata: map[string][]byte{"reason": []byte(frontend.AttestProvenance), "inline-only": []byte(strconv.FormatBool(o.InlineOnly))},
 			Data: func(_ context.Context, layers []ocispecs.Descriptor) ([]byte, error) {
-				return encodePredicate(b, pred, o, places.of(layers))
+				return encodePredicate(pred, o, b.Now(), places.of(layers))
 			},
 		})
 	}
 	return nil
 }
 
+// Record implements build.Recorder: the record of a build tells everything,
+// even if the request does not ask for it.
+func (a *Attester) Record(_ context.Context, b *build.Built) ([]build.Predicate, error) {
+	asked, _, err := a.options(b.Request)
+	if err != nil {
+		return nil, err
+	}
+	o := Options{BuilderID: asked.BuilderID, Custom: a.cfg.Custom}
+	var out []build.Predicate
+	for _, p := range b.Platforms {
+		pred, err := a.predicate(b, p, o)
+		if err != nil {
+			return out, err
+		}
+		if pred == nil {
+			continue
+		}
+		finished := b.Now()
+		said := build.Predicate{Type: PredicateTypeV1, Data: func() ([]byte, error) {
+			return encodePredicate(pred, o, finished, nil)
+		}}
+		if b.Result.Refs != nil {
+			said.Platform = p.ID
+		}
+		out = append(out, said)
+	}
+	return out, nil
+}
+
 // encodePredicate finishes and writes a predicate.
-func encodePredicate(b *build.Built, p *Predicate, o Options, layers map[string][][]ocispecs.Descriptor) ([]byte, error) {
-	finished := b.Now()
+func encodePredicate(p *Predicate, o Options, finished time.Time, layers map[string][][]ocispecs.Descriptor) ([]byte, error) {
 	done := *p
 	done.Run.Metadata.FinishedOn = &finished
 	done.Run.Metadata.Build.Layers = layers
