@@ -79,6 +79,11 @@ func (c *Change) IsDir() bool { return c.Kind != Delete && inode.IsDir(&c.stat) 
 // Changes walks a pair in path order, depth first, and calls fn for each
 // change. An error of fn ends the walk and is returned.
 func Changes(ctx context.Context, p Pair, fn func(*Change) error) error {
+	return p.walk(ctx, &walker{layered: p.Layered, attrs: p.attrs(), fn: fn})
+}
+
+// walk opens the trees for a walker.
+func (p Pair) walk(ctx context.Context, w *walker) error {
 	up, err := inode.OpenRoot(p.Upper)
 	if err != nil {
 		return err
@@ -89,7 +94,6 @@ func Changes(ctx context.Context, p Pair, fn func(*Change) error) error {
 		return err
 	}
 	defer low.Close()
-	w := &walker{layered: p.Layered, attrs: p.attrs(), fn: fn}
 	return w.walk(ctx, "", up, low, !p.Layered)
 }
 
@@ -98,6 +102,17 @@ type walker struct {
 	layered bool
 	attrs   overlay.Attrs
 	fn      func(*Change) error
+	// bound, optional, is told of what only means something over these very
+	// layers: opaque directories, whiteouts of nothing, files that are unmodified.
+	bound func(path string) error
+}
+
+// tie tells bound.
+func (w *walker) tie(path string) error {
+	if w.bound == nil {
+		return nil
+	}
+	return w.bound(path)
 }
 
 // walk compares the upper directory with the lower one. If whole is set, names
@@ -154,7 +169,7 @@ func (w *walker) visit(ctx context.Context, c *Change, low *overlay.Stack, whole
 		c.Kind = Delete
 		return w.fn(c)
 	case !present:
-		return nil
+		return w.tie(c.Path)
 	case below:
 		c.Kind = Modify
 		c.socketBefore = hit.Stat.Mode&unix.S_IFMT == unix.S_IFSOCK
@@ -170,7 +185,7 @@ func (w *walker) visit(ctx context.Context, c *Change, low *overlay.Stack, whole
 		return w.descend(ctx, c, low, below && inode.IsDir(&hit.Stat), whole)
 	}
 	if c.Kind == Unmodified && c.stat.Nlink < 2 {
-		return nil
+		return w.tie(c.Path)
 	}
 	return w.fn(c)
 }
@@ -208,6 +223,11 @@ func (w *walker) descend(ctx context.Context, c *Change, low *overlay.Stack, mer
 		opaque, err := w.attrs.IsOpaque(sub)
 		if err != nil {
 			return fmt.Errorf("look at %s: %w", c.Path, err)
+		}
+		if opaque {
+			if err := w.tie(c.Path); err != nil {
+				return err
+			}
 		}
 		whole = whole || opaque
 	}
