@@ -64,6 +64,7 @@ func tearDown() error {
 var images = map[string]func() (string, error){
 	"busybox":       sync.OnceValues(func() (string, error) { return world.registry.PushBusybox(context.Background()) }),
 	"busybox-multi": sync.OnceValues(func() (string, error) { return world.registry.PushBusyboxIndex(context.Background()) }),
+	"scanner":       sync.OnceValues(func() (string, error) { return world.registry.PushScanner(context.Background()) }),
 	"debian":        sync.OnceValues(func() (string, error) { return world.registry.PushDebian(context.Background()) }),
 }
 

@@ -1,0 +1,166 @@
+package interop_test
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/kilnbuild/kiln/test/daemon"
+)
+
+// attested is a folder with a Dockerfile that wants a stage and the context
+// scanned with its result.
+func attested(t *testing.T) string {
+	t.Helper()
+	return folder(t, "Dockerfile", "FROM "+base(t, "busybox")+` AS tools
+ARG BUILDKIT_SBOM_SCAN_STAGE=true
+RUN echo made > /tool
+FROM scratch
+ARG BUILDKIT_SBOM_SCAN_CONTEXT=true
+COPY --from=tools /tool /
+COPY file /
+`, "file", "text\n")
+}
+
+// provenance is what the tests look at of SLSA's version 1.
+type provenance struct {
+	BuildDefinition struct {
+		ExternalParameters struct{ Request struct{ Frontend string } }
+		InternalParameters struct {
+			BuildConfig struct{ LLBDefinition []any }
+		}
+		ResolvedDependencies []struct {
+			URI    string
+			Digest map[string]string
+		}
+	}
+	RunDetails struct {
+		Metadata struct {
+			Build struct{ Layers map[string]any } `json:"buildkit_metadata"`
+		}
+	}
+}
+
+// dependsOn tells whether a source with a part of an URI is told and pinned.
+func (p *provenance) dependsOn(part string) bool {
+	for _, d := range p.BuildDefinition.ResolvedDependencies {
+		if strings.Contains(d.URI, part) && d.Digest["sha256"] != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// spdx is what the tests look at of a bill of materials.
+type spdx struct {
+	Name, Params string
+	CreationInfo struct{ Creators []string }
+	Files        []struct{ FileName, Comment string }
+}
+
+// layered lists the files that are told with a layer.
+func (s *spdx) layered() []string {
+	var out []string
+	for _, f := range s.Files {
+		if strings.HasPrefix(f.Comment, "layerID: sha256:") {
+			out = append(out, f.FileName)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// TestBuildxAttestations has the real buildx ask for a bill of materials and
+// for provenance, and read both from the registry and from the history.
+func TestBuildxAttestations(t *testing.T) {
+	d := watch(t)
+	b := newBuildx(t, d.Address)
+	image := world.registry.Addr + "/app:attested"
+	b.run("build", "--progress=plain", "--attest=type=sbom,generator="+base(t, "scanner")+",PARAM=x", "--provenance=mode=max",
+		"--tag="+image, "--push", attested(t)).ok(t)
+	var bill struct{ SPDX spdx }
+	decode(t, b.run("imagetools", "inspect", image, "--format={{json .SBOM}}").ok(t).stdout, &bill)
+	if bill.SPDX.Name != "sbom" || bill.SPDX.Params != "x" || !slices.Equal(bill.SPDX.layered(), []string{"/file", "/tool"}) ||
+		len(bill.SPDX.CreationInfo.Creators) != 2 {
+		t.Errorf("bill of materials is %+v", bill)
+	}
+	var told struct{ SLSA provenance }
+	decode(t, b.run("imagetools", "inspect", image, "--format={{json .Provenance}}").ok(t).stdout, &told)
+	if !told.SLSA.dependsOn("/busybox") || len(told.SLSA.BuildDefinition.InternalParameters.BuildConfig.LLBDefinition) == 0 ||
+		len(told.SLSA.RunDetails.Metadata.Build.Layers) == 0 {
+		t.Errorf("provenance is %+v", told)
+	}
+	var kept provenance
+	decode(t, b.run("history", "inspect", "attachment", "--type=provenance").ok(t).stdout, &kept)
+	if !kept.dependsOn("/busybox") {
+		t.Errorf("provenance in the history is %+v", kept)
+	}
+}
+
+// TestBuildctlAttestations has the real buildctl write attestations beside
+// files, and read the provenance of a build that asked for none.
+func TestBuildctlAttestations(t *testing.T) {
+	d := watch(t)
+	dir, out := attested(t), t.TempDir()
+	dockerfile(t, d, dir, "--opt=attest:sbom=generator="+base(t, "scanner"), "--opt=attest:provenance=mode=min",
+		"--output=type=local,dest="+out).ok(t)
+	for _, name := range []string{"sbom", "sbom-tools", "sbom-context"} {
+		var s struct {
+			Subject   []struct{ Name string }
+			Predicate spdx
+		}
+		decode(t, read(t, filepath.Join(out, name+".spdx.json")), &s)
+		if s.Predicate.Name != name || len(s.Subject) != 2 || len(s.Predicate.Files) == 0 {
+			t.Errorf("%s is %+v", name, s)
+		}
+	}
+	var s struct {
+		PredicateType string
+		Predicate     provenance
+	}
+	decode(t, read(t, filepath.Join(out, "provenance.json")), &s)
+	if s.PredicateType != "https://slsa.dev/provenance/v1" || s.Predicate.BuildDefinition.ExternalParameters.Request.Frontend != "dockerfile.v0" {
+		t.Errorf("provenance is %+v", s)
+	}
+	ref := filepath.Join(t.TempDir(), "ref")
+	dockerfile(t, d, dir, "--ref-file="+ref).ok(t)
+	var kept provenance
+	decode(t, buildctl(t, d, "debug", "get", recorded(t, d, read(t, ref))).ok(t).stdout, &kept)
+	if !kept.dependsOn("/busybox") || len(kept.BuildDefinition.InternalParameters.BuildConfig.LLBDefinition) == 0 {
+		t.Errorf("provenance in the history is %+v", kept)
+	}
+	dockerfile(t, d, dir, "--opt=attest:other=").failed(t, `unknown attestation type "other"`)
+}
+
+// recorded is the digest of the provenance in the record of a build.
+func recorded(t *testing.T, d *daemon.Daemon, ref string) string {
+	t.Helper()
+	lines := json.NewDecoder(strings.NewReader(buildctl(t, d, "debug", "histories", "--format={{json .}}").ok(t).stdout))
+	for lines.More() {
+		var ev struct {
+			Record struct {
+				Ref    string
+				Result struct {
+					Attestations []struct{ Digest string }
+				}
+			}
+		}
+		if err := lines.Decode(&ev); err != nil {
+			t.Fatal(err)
+		}
+		if ev.Record.Ref == ref && len(ev.Record.Result.Attestations) == 1 {
+			return ev.Record.Result.Attestations[0].Digest
+		}
+	}
+	t.Fatalf("history has no provenance of build %s", ref)
+	return ""
+}
+
+func decode(t *testing.T, text string, to any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), to); err != nil {
+		t.Fatalf("%v in %s", err, text)
+	}
+}
