@@ -9,6 +9,8 @@ import (
 
 	"github.com/kilnbuild/kiln/solver/cache"
 	"github.com/kilnbuild/kiln/solver/cache/remote"
+	"github.com/kilnbuild/kiln/solver/cache/remote/azblob"
+	"github.com/kilnbuild/kiln/solver/cache/remote/gha"
 	"github.com/kilnbuild/kiln/solver/cache/remote/local"
 	cacheregistry "github.com/kilnbuild/kiln/solver/cache/remote/registry"
 	"github.com/kilnbuild/kiln/solver/cache/remote/s3"
@@ -33,6 +35,8 @@ func (b *Builder) newCaches(registries *registry.Client, sessions *session.Manag
 		"registry": cacheregistry.New(registries, labels),
 		"local":    local.New(sessions),
 		"s3":       s3.Backend{},
+		"azblob":   azblob.Backend{},
+		"gha":      gha.Backend{UserAgent: "kiln"},
 	}
 }
 

@@ -6,7 +6,6 @@ package plugin
 var disabledCaps = func() map[string]string {
 	out := map[string]string{}
 	for reason, ids := range map[string][]string{
-		"remote caches are not supported": {"cache.gha", "cache.azblob"},
 	} {
 		for _, id := range ids {
 			out[id] = reason
