@@ -5,8 +5,7 @@ package plugin
 // to say no than to leave something out of a build silently.
 var disabledCaps = func() map[string]string {
 	out := map[string]string{}
-	for reason, ids := range map[string][]string{
-	} {
+	for reason, ids := range map[string][]string{} {
 		for _, id := range ids {
 			out[id] = reason
 		}
