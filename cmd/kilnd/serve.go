@@ -22,7 +22,6 @@ import (
 
 	"github.com/kilnbuild/kiln/cmd/kilnd/listen"
 	"github.com/kilnbuild/kiln/plugin"
-	"github.com/kilnbuild/kiln/plugin/embedded"
 	"github.com/kilnbuild/kiln/solver/control"
 	"github.com/kilnbuild/kiln/solver/trace"
 )
@@ -54,7 +53,7 @@ func run(stop *stopping, s *Settings) (err error) {
 	}
 	defer closeListeners(listeners)
 
-	host, err := embedded.Open(stop.run, embedded.Config{Root: s.Root, State: s.State, Namespace: s.Namespace})
+	host, err := openHost(stop.run, s)
 	if err != nil {
 		return err
 	}
@@ -72,13 +71,6 @@ func run(stop *stopping, s *Settings) (err error) {
 			return err
 		}
 	}
-	if s.ServeContainerd {
-		path, err := host.Serve(stop.run)
-		if err != nil {
-			return err
-		}
-		log.G(stop.run).Debugf("containerd's services are on %s", path)
-	}
 	traces, err := openTraces(stop.run)
 	if err != nil {
 		return err
@@ -91,7 +83,7 @@ func run(stop *stopping, s *Settings) (err error) {
 	traceSocket, stopTraceSocket := serveTraces(stop.run, s.OTEL.SocketPath, traces)
 	defer stopTraceSocket()
 	builder, err := plugin.Assemble(stop.run, plugin.Options{
-		Host: host.Host(), Config: s.Config, Version: clientVersion(), Executor: "oci", Logs: logLimits(os.Getenv),
+		Host: host.Host(), Config: s.Config, Version: clientVersion(), Executor: s.executor(), Logs: logLimits(os.Getenv),
 		Traces: traces, TraceSocket: traceSocket, Metrics: prometheus.DefaultRegisterer,
 	})
 	if err != nil {

@@ -147,10 +147,14 @@ func (f *Flags) worker(fs *pflag.FlagSet, s *Settings) error {
 	// buildkitd's way of asking for a sidecar: the OCI worker off, the containerd worker on.
 	if s.Containerd == "" && isFalse(oci.Enabled) && !isFalse(ctr.Enabled) {
 		s.Containerd = ctr.Address
-		if !fs.Changed("namespace") {
-			s.Namespace = ctr.Namespace
-		}
 	}
+	if s.Containerd == "" {
+		return err
+	}
+	if !fs.Changed("namespace") {
+		s.Namespace = ctr.Namespace
+	}
+	s.Workers.OCI = ctr.Steps()
 	return err
 }
 

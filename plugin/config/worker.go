@@ -47,6 +47,17 @@ type Containerd struct {
 	Rootless            bool   `toml:"rootless"`
 }
 
+// Steps returns the section in the form that the builder reads: what [worker.oci] would say. The runtime's binary is the
+// one that containerd's shim for runc would start.
+func (c *Containerd) Steps() OCI {
+	binary, _ := c.Runtime.Options["BinaryName"].(string)
+	return OCI{
+		Enabled: c.Enabled, Labels: c.Labels, Platforms: c.Platforms, Snapshotter: c.Snapshotter, Rootless: c.Rootless,
+		Space: c.Space, Network: c.Network, Binary: binary, DefaultCgroupParent: c.DefaultCgroupParent,
+		ApparmorProfile: c.ApparmorProfile, SELinux: c.SELinux, MaxParallelism: c.MaxParallelism,
+	}
+}
+
 // Runtime is the containerd shim that runs steps.
 type Runtime struct {
 	Name    string         `toml:"name"`

@@ -9,14 +9,15 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/kilnbuild/kiln/differ"
+	"github.com/kilnbuild/kiln/differ/linked"
 )
 
-// newDiffer makes the configured differ.
-func newDiffer(cfg *Config, store content.Store) (Differ, error) {
+// newDiffer makes the configured differ. blobs is the backend below the store.
+func newDiffer(cfg *Config, store content.Store, blobs *linked.Store) (Differ, error) {
 	if cfg.NewDiffer != nil {
 		return cfg.NewDiffer(store)
 	}
-	return differ.New(store, differ.Config{}), nil
+	return differ.New(store, differ.Config{Linked: blobs}), nil
 }
 
 // namespaceStore runs each call in a transaction of its own, as containerd's namespace store works on one.

@@ -16,7 +16,9 @@ import (
 	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/containerd/errdefs"
 
+	"github.com/kilnbuild/kiln/differ/linked"
 	"github.com/kilnbuild/kiln/plugin"
+	"github.com/kilnbuild/kiln/plugin/dirlock"
 	"github.com/kilnbuild/kiln/safebolt"
 	"github.com/kilnbuild/kiln/snapshotter"
 )
@@ -89,13 +91,17 @@ func (h *Host) open(ctx context.Context, cfg *Config) error {
 		return err
 	}
 	for _, dir := range []string{cfg.Root, cfg.State} {
-		f, err := lock(dir)
+		f, err := dirlock.Take(dir)
 		if err != nil {
 			return err
 		}
 		h.locks = append(h.locks, f)
 	}
-	blobs, err := local.NewStore(filepath.Join(cfg.Root, "content"))
+	files, err := local.NewStore(filepath.Join(cfg.Root, "content"))
+	if err != nil {
+		return fmt.Errorf("open content store: %w", err)
+	}
+	blobs, err := linked.Wrap(files, filepath.Join(cfg.Root, "linked"))
 	if err != nil {
 		return fmt.Errorf("open content store: %w", err)
 	}
@@ -115,7 +121,7 @@ func (h *Host) open(ctx context.Context, cfg *Config) error {
 	h.collector = startCollector(ctx, cfg.GC, mdb.GarbageCollect)
 	mdb.RegisterMutationCallback(h.collector.mutated)
 
-	differ, err := newDiffer(cfg, mdb.ContentStore())
+	differ, err := newDiffer(cfg, mdb.ContentStore(), blobs)
 	if err != nil {
 		return fmt.Errorf("make differ: %w", err)
 	}

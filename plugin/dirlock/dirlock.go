@@ -1,4 +1,4 @@
-package embedded
+package dirlock
 
 import (
 	"errors"
@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lock takes the lock that makes one process the owner of a directory. The kernel gives the lock back when the process
+// Take makes this process the owner of a directory. The kernel gives the lock back when the process
 // ends, however it ends, so a lock file that is merely there means nothing. Closing the file unlocks.
-func lock(dir string) (*os.File, error) {
+func Take(dir string) (*os.File, error) {
 	path := filepath.Join(dir, "kilnd.lock")
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

@@ -1,0 +1,91 @@
+package sidecar
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/defaults"
+	"github.com/containerd/containerd/v2/pkg/dialer"
+	"github.com/containerd/errdefs"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+)
+
+// How a connection that was lost is made again. A restart of containerd takes a second or two.
+const (
+	firstDelay = 50 * time.Millisecond
+	maxDelay   = time.Second
+	dialWait   = 3 * time.Second
+)
+
+// socketPath reads the address of a containerd: a path, or one with the scheme unix.
+func socketPath(address string) (string, error) {
+	path := strings.TrimPrefix(address, "unix://")
+	if !strings.HasPrefix(path, "/") {
+		return "", fmt.Errorf("containerd address %q: write unix:// and the absolute path of its socket: %w",
+			address, errdefs.ErrInvalidArgument)
+	}
+	return path, nil
+}
+
+// connect prepares a connection; nothing is sent before the first call. It is made again whenever it is lost.
+func connect(path string) (*grpc.ClientConn, error) {
+	delays := backoff.DefaultConfig
+	delays.BaseDelay, delays.MaxDelay = firstDelay, maxDelay
+	absent := unavailable{path}
+	conn, err := grpc.NewClient(dialer.DialAddress(path),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(dialer.ContextDialer),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: delays, MinConnectTimeout: dialWait}),
+		grpc.WithDefaultCallOptions(
+			grpc.MaxCallRecvMsgSize(defaults.DefaultMaxRecvMsgSize), grpc.MaxCallSendMsgSize(defaults.DefaultMaxSendMsgSize)),
+		grpc.WithUnaryInterceptor(absent.unary), grpc.WithStreamInterceptor(absent.stream),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("connect to containerd at %s: %w", path, err)
+	}
+	return conn, nil
+}
+
+// unavailable says in plain words when a call did not reach the containerd. The kind of the error stays.
+type unavailable struct{ path string }
+
+func (u unavailable) explain(err error) error {
+	if status.Code(err) != codes.Unavailable {
+		return err
+	}
+	text := status.Convert(err).Message()
+	// Only the transport's own failures: containerd says Unavailable too, of a blob that somebody else is writing.
+	for _, sign := range []string{"connection error", "error reading from server", "transport is closing", "error while dialing", "closing transport"} {
+		if strings.Contains(strings.ToLower(text), sign) {
+			return status.Errorf(codes.Unavailable, "containerd at %s does not answer (it may have been restarted; try again): %s", u.path, text)
+		}
+	}
+	return err
+}
+
+func (u unavailable) unary(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	return u.explain(invoke(ctx, method, req, reply, conn, opts...))
+}
+
+func (u unavailable) stream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	s, err := open(ctx, desc, conn, method, opts...)
+	if err != nil {
+		return nil, u.explain(err)
+	}
+	return explained{s, u}, nil
+}
+
+// explained is a stream whose errors have been through explain.
+type explained struct {
+	grpc.ClientStream
+	u unavailable
+}
+
+// RecvMsg implements grpc.ClientStream.
+func (s explained) RecvMsg(m any) error { return s.u.explain(s.ClientStream.RecvMsg(m)) }
