@@ -9,6 +9,7 @@ import (
 	"hash"
 	"io"
 	"maps"
+	"os"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/diff"
@@ -19,6 +20,7 @@ import (
 	"github.com/containerd/log"
 	"github.com/kilnbuild/kiln/differ/compress"
 	differdiff "github.com/kilnbuild/kiln/differ/diff"
+	"github.com/kilnbuild/kiln/differ/internal/behind"
 	"github.com/kilnbuild/kiln/differ/internal/overlay"
 	"github.com/kilnbuild/kiln/differ/layerindex"
 	"github.com/opencontainers/go-digest"
@@ -35,7 +37,8 @@ type Layer struct {
 	Descriptor ocispec.Descriptor
 	// DiffID is the digest of the uncompressed tar.
 	DiffID digest.Digest
-	// Index describes the layer's files.
+	// Index describes the layer's files; nil if it was not asked for and would
+	// not have come for free.
 	Index *layerindex.Index
 }
 
@@ -45,6 +48,9 @@ type CompareOptions struct {
 	MediaType string
 	// Level is the compression level; nil means that of the Config.
 	Level *int
+	// Index asks for the index even where it would cost more than the blob: a
+	// linked blob is hashed once, an index twice more.
+	Index bool
 	// Diff carries containerd's options; a media type in it counts if MediaType
 	// is empty.
 	Diff []diff.Opt
@@ -57,7 +63,8 @@ func (d *Differ) Compare(ctx context.Context, lower, upper []mount.Mount, opts .
 	return layer.Descriptor, err
 }
 
-// CompareLayer stores the difference of the mounts as a blob with the label
+// CompareLayer stores the difference of the mounts, none of which stand for an
+// empty tree, as a blob with the label
 // containerd.io/uncompressed and returns all that was learnt on the way. A media
 // type that cannot be written is errdefs.ErrNotImplemented, a custom compressor
 // without media type errdefs.ErrInvalidArgument.
@@ -66,25 +73,12 @@ func (d *Differ) CompareLayer(ctx context.Context, lower, upper []mount.Mount, o
 	if err != nil {
 		return Layer{}, err
 	}
-	low, okLow := overlay.ParseView(lower)
-	up, okUp := overlay.ParseView(upper)
-	if okLow && okUp {
-		if dir, ok := overlay.Delta(low, up); ok {
-			attrs := up.Attrs
-			if !up.Overlay {
-				attrs = low.Attrs
-			}
-			layer, err := job.storePair(ctx, differdiff.Pair{
-				Upper:     dir,
-				Lower:     low.Dirs,
-				Layered:   true,
-				UserXattr: attrs == overlay.UserAttrs,
-			})
-			if !errors.Is(err, overlay.ErrNeedsMount) {
-				return layer, err
-			}
-			log.G(ctx).WithField("dir", dir).Debug("layer needs a mount to be compared")
+	if pair, ok := layeredPair(lower, upper); ok {
+		layer, err := job.storePair(ctx, pair)
+		if !errors.Is(err, overlay.ErrNeedsMount) {
+			return layer, err
 		}
+		log.G(ctx).WithField("dir", pair.Upper).Debug("layer needs a mount to be compared")
 	}
 	return job.storeMounted(ctx, lower, upper)
 }
@@ -95,11 +89,12 @@ type comparison struct {
 	config    diff.Config
 	algorithm compress.Algorithm
 	level     *int
+	index     bool
 }
 
 // newComparison checks the options.
 func (d *Differ) newComparison(ctx context.Context, opts CompareOptions) (*comparison, error) {
-	c := &comparison{differ: d, level: opts.Level}
+	c := &comparison{differ: d, level: opts.Level, index: opts.Index}
 	for _, o := range opts.Diff {
 		if err := o(&c.config); err != nil {
 			return nil, fmt.Errorf("apply diff option: %w", err)
@@ -144,6 +139,15 @@ func (c *comparison) storeMounted(ctx context.Context, lower, upper []mount.Moun
 			if lowerRoot != "" {
 				pair.Lower = []string{lowerRoot}
 			}
+			if upperRoot == "" {
+				// Nothing is what it came to: everything below was deleted.
+				empty, err := os.MkdirTemp("", "kiln-empty-")
+				if err != nil {
+					return fmt.Errorf("make empty directory: %w", err)
+				}
+				defer func() { _ = os.Remove(empty) }()
+				pair.Upper = empty
+			}
 			var err error
 			layer, err = c.storePair(ctx, pair)
 			return err
@@ -154,6 +158,9 @@ func (c *comparison) storeMounted(ctx context.Context, lower, upper []mount.Moun
 
 // storePair writes the layer of a pair into the content store.
 func (c *comparison) storePair(ctx context.Context, pair differdiff.Pair) (Layer, error) {
+	if c.linkable(pair) {
+		return c.storeLinked(ctx, pair)
+	}
 	return c.store(ctx, func(ctx context.Context, cw content.Writer) (Layer, error) { return c.write(ctx, cw, pair) })
 }
 
@@ -207,12 +214,12 @@ func (c *comparison) write(ctx context.Context, cw content.Writer, pair differdi
 		sum = sha256.New()
 		sink = io.MultiWriter(sum, compressor)
 	}
-	tar := startWriteBehind(sink)
+	tar := behind.New(sink)
 	index, err := differdiff.Write(ctx, tar, pair, differdiff.Options{
 		Epoch:      c.config.SourceDateEpoch,
 		UserXattrs: c.differ.config.UserXattrs,
 	})
-	if closeErr := tar.close(); err == nil {
+	if closeErr := tar.Close(); err == nil {
 		err = closeErr
 	}
 	// The compressor is closed even after an error, it may own goroutines.
@@ -239,16 +246,28 @@ func (c *comparison) compressor(w io.Writer) (io.WriteCloser, error) {
 // commit makes the blob visible with its labels. The same layer may be there
 // already, made by an earlier build; then only a missing label is added.
 func (c *comparison) commit(ctx context.Context, cw content.Writer, layer *Layer) error {
-	set := maps.Clone(c.config.Labels)
-	if set == nil {
-		set = map[string]string{}
-	}
-	set[labels.LabelUncompressed] = layer.DiffID.String()
+	set := c.labels(layer.DiffID)
 	dgst := cw.Digest()
 	err := cw.Commit(ctx, 0, dgst, content.WithLabels(set))
 	if err != nil && !errdefs.IsAlreadyExists(err) {
 		return fmt.Errorf("commit blob %s: %w", dgst, err)
 	}
+	return c.describe(ctx, dgst, set, layer)
+}
+
+// labels are those of a blob with the diff id.
+func (c *comparison) labels(diffID digest.Digest) map[string]string {
+	set := maps.Clone(c.config.Labels)
+	if set == nil {
+		set = map[string]string{}
+	}
+	set[labels.LabelUncompressed] = diffID.String()
+	return set
+}
+
+// describe fills in the descriptor of a blob that is in the store, and adds the
+// label if it was there without.
+func (c *comparison) describe(ctx context.Context, dgst digest.Digest, set map[string]string, layer *Layer) error {
 	info, err := c.differ.store.Info(ctx, dgst)
 	if err != nil {
 		return fmt.Errorf("stat blob %s: %w", dgst, err)

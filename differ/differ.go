@@ -12,6 +12,7 @@ import (
 	differdiff "github.com/kilnbuild/kiln/differ/diff"
 	"github.com/kilnbuild/kiln/differ/internal/overlay"
 	"github.com/kilnbuild/kiln/differ/layerindex"
+	"github.com/kilnbuild/kiln/differ/linked"
 )
 
 // Config tunes a Differ. The zero value is right for most hosts.
@@ -26,6 +27,10 @@ type Config struct {
 	Limits apply.Limits
 	// Decompress bounds what a compressed blob may allocate.
 	Decompress compress.Limits
+	// Linked, optional, is the content backend below the store, if it has
+	// linked blobs: an uncompressed layer then shares the bytes of larger files
+	// with the layer's directory.
+	Linked *linked.Store
 	// Mounts activates mounts that the kernel does not know, such as templates of
 	// the erofs snapshotter. Nil means that all mounts are mounted directly.
 	Mounts mount.Manager

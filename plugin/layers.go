@@ -40,7 +40,7 @@ func (d layerDiffer) CompareLayer(ctx context.Context, lower, upper []mount.Moun
 		options = append(options, diff.WithSourceDateEpoch(opt.Epoch))
 	}
 	if own, ok := d.host.Comparer.(*differ.Differ); ok {
-		l, err := own.CompareLayer(ctx, lower, upper, differ.CompareOptions{MediaType: media, Level: opt.Level, Diff: options})
+		l, err := own.CompareLayer(ctx, lower, upper, differ.CompareOptions{MediaType: media, Level: opt.Level, Index: opt.Index, Diff: options})
 		return ref.Layer{Descriptor: l.Descriptor, DiffID: l.DiffID}, l.Index, err
 	}
 	desc, err := d.host.Comparer.Compare(ctx, lower, upper, append(options, diff.WithMediaType(media))...)

@@ -29,10 +29,19 @@ type Options struct {
 	// UserXattrs also writes user.* attributes. By default only file
 	// capabilities are written, as every other differ does.
 	UserXattrs bool
+	// Linker, optional, is asked before a file's bytes are written whether it
+	// takes them from the open file fd instead. They are written all the same,
+	// next and in one piece.
+	Linker interface {
+		Link(fd int, size int64) bool
+	}
+	// NoIndex saves the digests of files: there is no index then.
+	NoIndex bool
 }
 
 // Write writes the layer that turns the lower tree of p into the upper one as
-// an uncompressed tar, and returns its index, made from the same pass.
+// an uncompressed tar, and returns its index, made from the same pass, unless
+// told not to.
 //
 // The index describes the files as they are on disk: it has the attributes that
 // enter entry digests even where the tar leaves them out. On ErrNeedsMount part
@@ -63,6 +72,9 @@ func Write(ctx context.Context, w io.Writer, p Pair, opts Options) (*layerindex.
 	}
 	if err := lw.tw.Close(); err != nil {
 		return nil, fmt.Errorf("finish layer: %w", err)
+	}
+	if opts.NoIndex {
+		return nil, nil
 	}
 	return lw.index.Index()
 }
@@ -230,15 +242,24 @@ func (l *layerWriter) bytes(c *Change, e *layerindex.Entry) error {
 		return fmt.Errorf("open %s: %w", c.Path, err)
 	}
 	defer unix.Close(fd)
-	l.hasher.Reset(e)
-	n, err := inode.Copy(tee{l.tw, l.hasher}, fd, l.buf)
+	if l.opts.Linker != nil {
+		l.opts.Linker.Link(fd, e.Size)
+	}
+	sink := io.Writer(l.tw)
+	if !l.opts.NoIndex {
+		l.hasher.Reset(e)
+		sink = tee{l.tw, l.hasher}
+	}
+	n, err := inode.Copy(sink, fd, l.buf)
 	if err == nil && n != e.Size {
 		err = fmt.Errorf("size changed from %d to %d while it was read", e.Size, n)
 	}
 	if err != nil {
 		return fmt.Errorf("copy %s: %w", c.Path, err)
 	}
-	l.hasher.Finish(e)
+	if !l.opts.NoIndex {
+		l.hasher.Finish(e)
+	}
 	return nil
 }
 

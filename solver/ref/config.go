@@ -50,6 +50,9 @@ type Config struct {
 	// copying, under the lease in ctx, which the spans' snapshots outlive.
 	// Without it Merge and Diff copy.
 	Merge func(ctx context.Context, key string, spans []Span) ([]mount.Mount, error)
+	// Rebaser, optional, says which layers of Merge can be laid over any other,
+	// and makes of the rest forms that can. Without it they are copied.
+	Rebaser LayerRebaser
 	// Mount, optional, mounts on an existing directory. The default is
 	// mount.All, which fails for very long chains.
 	Mount func(mounts []mount.Mount, target string) error
@@ -97,6 +100,8 @@ type CompareOptions struct {
 	// Epoch, if set, is the latest modification time in the layer; later ones
 	// are set to it.
 	Epoch *time.Time
+	// Index asks for the layer's index even where it does not come for free.
+	Index bool
 }
 
 // Values of Compression.

@@ -157,7 +157,7 @@ func (s *Store) makeIndex(ctx context.Context, e *entry) (*layerindex.Index, err
 		}
 		log.G(ctx).WithError(err).WithField("ref", e.id).Debug("layer directory cannot be indexed, comparing")
 	}
-	blob, idx, err := s.compare(ctx, e, CompareOptions{Compression: Uncompressed})
+	blob, idx, err := s.compare(ctx, e, CompareOptions{Compression: Uncompressed, Index: true})
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,16 @@ import (
 // exportSize is the layer of the export workload in bytes, before scaling.
 const exportSize = 1 << 30
 
+// largeLayer copies the file "data" by a step, so that the layer is new for each
+// ROUND although its bytes came before.
+const largeLayer = `ARG BASE
+FROM ${BASE} AS data
+COPY data /data
+FROM ${BASE}
+ARG ROUND
+RUN --mount=type=bind,from=data,target=/from cp /from/data /data && echo "$ROUND" > /round
+`
+
 // export writes an image with one large layer as an OCI archive, once per
 // compression. Its content is this machine's own programs and libraries, which
 // compress about as well as what people ship.
@@ -25,13 +35,7 @@ func export() Workload {
 			if err := sampleFile(filepath.Join(s.Dir, "data"), "/usr", int64(exportSize/s.Scale)); err != nil {
 				return err
 			}
-			return writeFile(filepath.Join(s.Dir, "Dockerfile"), `ARG BASE
-FROM ${BASE} AS data
-COPY data /data
-FROM ${BASE}
-ARG ROUND
-RUN --mount=type=bind,from=data,target=/from cp /from/data /data && echo "$ROUND" > /round
-`)
+			return writeFile(filepath.Join(s.Dir, "Dockerfile"), largeLayer)
 		},
 	}
 	for _, compression := range []string{"gzip", "zstd", "uncompressed"} {

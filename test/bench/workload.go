@@ -64,5 +64,5 @@ func (p Phase) measure(ctx context.Context, s *Scene, d Daemon, round int) (time
 
 // Workloads lists what the harness knows, in the order of the table.
 func Workloads() []Workload {
-	return []Workload{chain(), files(), export(), pull()}
+	return []Workload{chain(), files(), export(), image(), pull()}
 }

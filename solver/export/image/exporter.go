@@ -13,6 +13,7 @@ import (
 
 	"github.com/kilnbuild/kiln/solver/export"
 	"github.com/kilnbuild/kiln/solver/export/manifest"
+	"github.com/kilnbuild/kiln/solver/ref"
 	"github.com/kilnbuild/kiln/solver/registry"
 )
 
@@ -81,7 +82,22 @@ func (e *Exporter) Resolve(_ context.Context, attrs map[string]string) (export.I
 			return nil, err
 		}
 	}
+	// A store on this machine needs nothing smaller: layers stay as they are,
+	// and cost one hash. Whoever pushes or asks for a compression gets it.
+	if !in.push && !asksCompression(attrs) {
+		in.opts.Layers.Compression = ref.Uncompressed
+	}
 	return in, in.check()
+}
+
+// asksCompression tells whether attributes say how layers are to be stored.
+func asksCompression(attrs map[string]string) bool {
+	for _, k := range []string{"compression", "compression-level", "force-compression"} {
+		if _, ok := attrs[k]; ok {
+			return true
+		}
+	}
+	return false
 }
 
 // set stores one attribute; those it does not know become metadata.

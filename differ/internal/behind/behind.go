@@ -1,12 +1,16 @@
-package differ
+package behind
 
 import "io"
 
-// writeBehind writes a stream in a goroutine of its own, a few buffers behind
-// its producer: the mirror of readAhead. The producer fills whole buffers, so
-// it also joins small writes. The goroutine ends with close, which must be
-// called.
-type writeBehind struct {
+const (
+	bufferSize = 256 << 10
+	buffers    = 4
+)
+
+// Writer writes a stream in a goroutine of its own, a few buffers behind its
+// producer. The producer fills whole buffers, so it also joins small writes.
+// The goroutine ends with Close, which must be called.
+type Writer struct {
 	full chan []byte
 	free chan []byte
 	done chan struct{}
@@ -14,22 +18,22 @@ type writeBehind struct {
 	err  error // set before done is closed
 }
 
-// startWriteBehind starts the goroutine.
-func startWriteBehind(w io.Writer) *writeBehind {
-	b := &writeBehind{
-		full: make(chan []byte, aheadBuffers),
-		free: make(chan []byte, aheadBuffers),
+// New starts the goroutine.
+func New(w io.Writer) *Writer {
+	b := &Writer{
+		full: make(chan []byte, buffers),
+		free: make(chan []byte, buffers),
 		done: make(chan struct{}),
 	}
-	for range aheadBuffers {
-		b.free <- make([]byte, 0, aheadBuffer)
+	for range buffers {
+		b.free <- make([]byte, 0, bufferSize)
 	}
 	go b.run(w)
 	return b
 }
 
 // run is the goroutine. After an error nobody gets a buffer any more.
-func (b *writeBehind) run(w io.Writer) {
+func (b *Writer) run(w io.Writer) {
 	defer close(b.done)
 	for buf := range b.full {
 		if _, b.err = w.Write(buf); b.err != nil {
@@ -40,7 +44,7 @@ func (b *writeBehind) run(w io.Writer) {
 }
 
 // Write implements io.Writer. Its error is that of an earlier write.
-func (b *writeBehind) Write(p []byte) (int, error) {
+func (b *Writer) Write(p []byte) (int, error) {
 	n := 0
 	for n < len(p) {
 		if b.cur == nil {
@@ -61,8 +65,8 @@ func (b *writeBehind) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// close writes the rest and returns the first error of all writes. Idempotent.
-func (b *writeBehind) close() error {
+// Close writes the rest and returns the first error of all writes. Idempotent.
+func (b *Writer) Close() error {
 	if b.full == nil {
 		return b.err
 	}
