@@ -22,17 +22,16 @@ const (
 type CompatibilityError struct {
 	Version int
 	Feature string
-	// Err, optional, is what happened.
+	// Err, optional, is the error that says so, as it came from elsewhere.
 	Err error
 }
 
-// Error tells the version and the feature, then what happened.
+// Error returns the text of the wrapped error, or tells version and feature.
 func (e *CompatibilityError) Error() string {
-	text := fmt.Sprintf("unsupported compatibility-version %d feature %s", e.Version, e.Feature)
 	if e.Err != nil {
-		text += ": " + e.Err.Error()
+		return e.Err.Error()
 	}
-	return text
+	return fmt.Sprintf("unsupported compatibility-version %d feature %s", e.Version, e.Feature)
 }
 
 // Unwrap returns the wrapped error.

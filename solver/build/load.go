@@ -44,7 +44,7 @@ func (j *job) loadAt(ctx context.Context, def *pb.Definition, depth int, policie
 	}
 	g, err := llb.Load(ctx, def, llb.Options{
 		DefaultPlatform: j.builder.platform(), Product: product, Admit: j.admit, DisabledCaps: j.builder.cfg.DisabledCaps,
-		RewriteSource: rewrite, ProxyNetwork: j.proxied(),
+		RewriteSource: j.aged(rewrite), ProxyNetwork: j.proxied(),
 	})
 	if err != nil {
 		return nil, err

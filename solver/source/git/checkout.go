@@ -41,6 +41,9 @@ func (s *Source) checkout(ctx context.Context, a *access, sp *spec, r resolved) 
 		top.repository = filepath.Join(dir, ".git")
 	}
 	err = w.write(ctx, top, 0)
+	if err == nil && sp.openModes {
+		err = openModes(dir)
+	}
 	if err == nil && sp.commitTime {
 		err = setTimes(dir, time.Unix(w.time, 0))
 	}
@@ -303,6 +306,21 @@ func initRepository(ctx context.Context, git *command, t tree, format string) er
 		}
 	}
 	return nil
+}
+
+// openModes lets everybody write to the files below dir that are no programs.
+// Links are not followed.
+func openModes(dir string) error {
+	return filepath.WalkDir(dir, func(p string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil || info.Mode()&0o111 != 0 {
+			return err
+		}
+		return os.Chmod(p, info.Mode().Perm()|0o222)
+	})
 }
 
 // setTimes gives everything below dir the same time, directories after what is

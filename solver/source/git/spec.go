@@ -29,6 +29,8 @@ const (
 	attrSigExpired     = "git.sig.rejectexpired"
 	attrSigRequireTag  = "git.sig.requiresignedtag"
 	attrSigIgnoreTag   = "git.sig.ignoresignedtag"
+	// attrOpenModes is the builder's own: see spec.openModes.
+	attrOpenModes = "git.openmodes"
 )
 
 const (
@@ -52,6 +54,9 @@ type spec struct {
 	// knownHosts are lines in the form of ssh's file of that name.
 	knownHosts                                            string
 	keepGitDir, skipSubmodules, commitTime, fetchByCommit bool
+	// openModes lets everybody write to files that are no programs, as
+	// checkouts of long ago did.
+	openModes bool
 	// bundle is where the objects are, instead of at the remote; nil for the
 	// remote.
 	bundle *blob.Locator
@@ -81,6 +86,7 @@ func parseSpec(id source.Identifier) (*spec, error) {
 		knownHosts: id.Attrs[attrKnownHosts], checksum: id.Attrs[attrChecksum],
 		keepGitDir: id.Attrs[attrKeepGitDir] == "true", skipSubmodules: id.Attrs[attrSkipSubmodules] == "true",
 		fetchByCommit: id.Attrs[attrFetchByCommit] == "true", asBundle: id.Attrs[attrCheckoutBundle] == "true",
+		openModes: id.Attrs[attrOpenModes] == "true",
 	}
 	if err := s.parseLocation(id); err != nil {
 		return nil, err
@@ -251,6 +257,9 @@ func (s *spec) key(r resolved) string {
 	}
 	if s.commitTime {
 		id += "(mtime=commit)"
+	}
+	if s.openModes {
+		id += "(openmodes)"
 	}
 	if s.asBundle {
 		id += "(bundle)"
