@@ -3,6 +3,7 @@ package route
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"strings"
 
@@ -88,6 +89,13 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		WriteError(w, err)
 		return
 	}
+	var err error
+	// Nothing of a body is a parameter: an archive that a simple client calls
+	// a form must reach its handler.
+	if r.Form, err = url.ParseQuery(r.URL.RawQuery); err != nil {
+		WriteError(w, fmt.Errorf("invalid query: %w: %w", err, errdefs.ErrInvalidArgument))
+		return
+	}
 	h, name, known := m.find(r.Method, path)
 	switch {
 	case h == nil && known:
@@ -98,7 +106,7 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out := &tracked{ResponseWriter: w}
-	if err := call(h, out, withVersion(r, v), name); err != nil {
+	if err = call(h, out, withVersion(r, v), name); err != nil {
 		if out.wrote {
 			log.G(r.Context()).WithError(err).Debugf("%s %s after the answer began", r.Method, path)
 			return

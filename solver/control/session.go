@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
-	"time"
 
 	"github.com/containerd/errdefs"
 	"google.golang.org/grpc/metadata"
@@ -14,35 +12,6 @@ import (
 	"github.com/kilnbuild/kiln/solver/session"
 )
 
-// Metadata of a session, lower case as on the wire.
-const (
-	headerID        = "x-docker-expose-session-uuid"
-	headerSharedKey = "x-docker-expose-session-sharedkey"
-	headerMethod    = "x-docker-expose-session-grpc-method"
-	headerHealth    = "x-buildkit-session-health-custom-timeout"
-)
-
-// minHealthTimeout is the least health timeout a client may ask for.
-const minHealthTimeout = time.Second
-
-// SessionOptions reads a session's description from metadata or headers;
-// values returns all values of a lower-case name.
-func SessionOptions(values func(name string) []string) session.Options {
-	first := func(name string) string {
-		if v := values(name); len(v) > 0 {
-			return v[0]
-		}
-		return ""
-	}
-	opt := session.Options{ID: first(headerID), SharedKey: first(headerSharedKey), Methods: values(headerMethod)}
-	if ms, err := strconv.ParseInt(first(headerHealth), 10, 32); err == nil {
-		if d := time.Duration(ms) * time.Millisecond; d >= minHealthTimeout {
-			opt.HealthTimeout = d
-		}
-	}
-	return opt
-}
-
 // Session carries a client's session: HTTP/2 inside the messages.
 func (s *Server) Session(stream control.Control_SessionServer) error {
 	md, ok := metadata.FromIncomingContext(stream.Context())
@@ -50,7 +19,7 @@ func (s *Server) Session(stream control.Control_SessionServer) error {
 		return fmt.Errorf("session: no metadata: %w", errdefs.ErrInvalidArgument)
 	}
 	conn := session.NewStreamConn(controlStream{stream}, nil)
-	err := s.cfg.Sessions.Serve(stream.Context(), conn, SessionOptions(md.Get))
+	err := s.cfg.Sessions.Serve(stream.Context(), conn, session.ReadOptions(md.Get))
 	if errors.Is(err, io.EOF) {
 		return nil
 	}

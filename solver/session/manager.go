@@ -156,6 +156,14 @@ func (m *Manager) Any(ctx context.Context, ids []string, f func(ctx context.Cont
 	return last
 }
 
+// Has tells whether a session is open now.
+func (m *Manager) Has(id string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, ok := m.sessions[id]
+	return ok
+}
+
 // Len returns how many sessions are open.
 func (m *Manager) Len() int {
 	m.mu.Lock()

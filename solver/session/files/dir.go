@@ -33,7 +33,7 @@ func OpenDir(name string, patterns Patterns) (*Dir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open directory to send: %w", err)
 	}
-	out, err := newFilter(root, patterns)
+	out, err := newFilter(rootLinks{root}, patterns)
 	if err != nil {
 		root.Close()
 		return nil, err

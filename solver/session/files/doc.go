@@ -15,7 +15,8 @@
 //
 // # Vocabulary
 //
-//   - Tree: what a sender sends: Dir is one on disk, filtered by patterns.
+//   - Tree: what a sender sends: Dir is one on disk, Listed one that is known
+//     without any; both are filtered by patterns.
 //   - Handler: what a receiver does with entries and data.
 //   - Writer: writes entries below a root directory, which it never leaves.
 //   - Listing: the entries of a tree in order, kept to tell later what changed.

@@ -32,7 +32,7 @@ type filter struct {
 	include, exclude *patternmatcher.PatternMatcher
 }
 
-func newFilter(root *os.Root, p Patterns) (*filter, error) {
+func newFilter(root links, p Patterns) (*filter, error) {
 	f := &filter{}
 	include := append([]string(nil), p.Include...)
 	if len(p.Follow) > 0 {
@@ -135,7 +135,7 @@ func couldMatchBelow(pattern, dir string) bool {
 
 // followPaths resolves symbolic links of paths and returns, as include
 // patterns, every link met and what it led to.
-func followPaths(root *os.Root, paths []string) ([]string, error) {
+func followPaths(root links, paths []string) ([]string, error) {
 	r := &resolver{root: root, found: map[string]bool{}}
 	for _, p := range paths {
 		p = path.Clean("/" + filepath.ToSlash(p))[1:]
@@ -156,13 +156,44 @@ func followPaths(root *os.Root, paths []string) ([]string, error) {
 }
 
 type resolver struct {
-	root  *os.Root
+	root  links
 	found map[string]bool
+}
+
+// links is what following needs to know of a tree. Names are slash-separated;
+// "." is the root.
+type links interface {
+	// readlink returns what a symbolic link points to; ok is false for what is
+	// no link or not there.
+	readlink(name string) (target string, ok bool, err error)
+	// names lists a directory, in any order; nothing if it is none.
+	names(dir string) ([]string, error)
+}
+
+// rootLinks are those of a directory on disk.
+type rootLinks struct{ *os.Root }
+
+func (r rootLinks) readlink(name string) (string, bool, error) {
+	fi, err := r.Lstat(filepath.FromSlash(name))
+	if err != nil || fi.Mode()&fs.ModeSymlink == 0 {
+		return "", false, nil //nolint:nilerr // the error appears where the path is used
+	}
+	target, err := r.Readlink(filepath.FromSlash(name))
+	return filepath.ToSlash(target), true, err
+}
+
+func (r rootLinks) names(dir string) ([]string, error) {
+	f, err := r.Open(filepath.FromSlash(dir))
+	if err != nil {
+		return nil, nil //nolint:nilerr // nothing matches in what is not there
+	}
+	defer f.Close()
+	return f.Readdirnames(-1)
 }
 
 // resolve walks down rest from the real directory dir. Links that leave the
 // root are taken as relative to it.
-func (r *resolver) resolve(dir string, rest []string, links int) error {
+func (r *resolver) resolve(dir string, rest []string, left int) error {
 	if len(rest) == 0 {
 		if dir == "" {
 			dir = "**"
@@ -171,28 +202,22 @@ func (r *resolver) resolve(dir string, rest []string, links int) error {
 		return nil
 	}
 	if strings.ContainsAny(rest[0], `*?[\`) {
-		return r.resolveWildcard(dir, rest, links)
+		return r.resolveWildcard(dir, rest, left)
 	}
 	name := path.Join(dir, rest[0])
-	fi, err := r.root.Lstat(filepath.FromSlash(name))
-	if err != nil || fi.Mode()&fs.ModeSymlink == 0 {
-		if err != nil {
-			// Not there: the pattern is kept, so that the error appears where
-			// the path is used.
-			r.found[path.Join(append([]string{name}, rest[1:]...)...)] = true
-			return nil
-		}
-		return r.resolve(name, rest[1:], links)
-	}
-	if links == 0 {
-		return fmt.Errorf("follow %q: too many symbolic links", name)
-	}
-	r.found[name] = true
-	target, err := r.root.Readlink(filepath.FromSlash(name))
+	target, ok, err := r.root.readlink(name)
 	if err != nil {
 		return fmt.Errorf("follow %q: %w", name, err)
 	}
-	target = filepath.ToSlash(target)
+	if !ok {
+		// What is not there stays a pattern, so that the error appears where
+		// the path is used.
+		return r.resolve(name, rest[1:], left)
+	}
+	if left == 0 {
+		return fmt.Errorf("follow %q: too many symbolic links", name)
+	}
+	r.found[name] = true
 	if !path.IsAbs(target) {
 		target = path.Join("/", dir, target)
 	}
@@ -201,21 +226,16 @@ func (r *resolver) resolve(dir string, rest []string, links int) error {
 	if target != "" {
 		parts = strings.Split(target, "/")
 	}
-	return r.resolve("", append(parts, rest[1:]...), links-1)
+	return r.resolve("", append(parts, rest[1:]...), left-1)
 }
 
 // resolveWildcard continues with every name in dir that matches.
-func (r *resolver) resolveWildcard(dir string, rest []string, links int) error {
+func (r *resolver) resolveWildcard(dir string, rest []string, left int) error {
 	if rest[0] == "**" {
 		r.found[path.Join(append([]string{dir}, rest...)...)] = true
 		return nil
 	}
-	f, err := r.root.Open(filepath.FromSlash(path.Join(".", dir)))
-	if err != nil {
-		return nil //nolint:nilerr // nothing matches in what is not there
-	}
-	names, err := f.Readdirnames(-1)
-	f.Close()
+	names, err := r.root.names(path.Join(".", dir))
 	if err != nil {
 		return fmt.Errorf("follow %q: %w", path.Join(dir, rest[0]), err)
 	}
@@ -227,7 +247,7 @@ func (r *resolver) resolveWildcard(dir string, rest []string, links int) error {
 		if !ok || strings.ContainsAny(n, `*?[\`) {
 			continue
 		}
-		if err := r.resolve(dir, append([]string{n}, rest[1:]...), links); err != nil {
+		if err := r.resolve(dir, append([]string{n}, rest[1:]...), left); err != nil {
 			return err
 		}
 	}
