@@ -89,6 +89,19 @@ func (d layerDiffer) ApplyLayer(ctx context.Context, desc ocispecs.Descriptor, m
 	return out.Digest, nil, err
 }
 
+// layerRebaser reads layer directories of kiln's snapshotter.
+type layerRebaser struct{}
+
+// Portable reports whether a layer can be laid over any other.
+func (layerRebaser) Portable(ctx context.Context, lower, upper []mount.Mount) (bool, error) {
+	return differ.PortableLayer(ctx, lower, upper)
+}
+
+// Rebase makes a form of the layer that can.
+func (layerRebaser) Rebase(ctx context.Context, lower, upper []mount.Mount, dir string) error {
+	return differ.RebaseLayer(ctx, lower, upper, dir)
+}
+
 // layerAbilities fills in what kiln's own snapshotter and differ can do beyond
 // containerd's contracts; with others the builder does without.
 func layerAbilities(h *Host, cfg *ref.Config) {
@@ -102,6 +115,7 @@ func layerAbilities(h *Host, cfg *ref.Config) {
 		return
 	}
 	cfg.Layers = own
+	cfg.Rebaser = layerRebaser{}
 	// The commit of such a layer makes it durable; a crash before that loses
 	// only work in flight.
 	cfg.LayerOpts = []snapshots.Opt{snapshotter.WithVolatile()}

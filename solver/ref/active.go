@@ -29,7 +29,7 @@ type Active struct {
 // The caller keeps its hold on parent.
 func (s *Store) Prepare(ctx context.Context, parent *Ref, opts ...Option) (*Active, error) {
 	rec := s.newRecord(kindActive, opts)
-	return s.prepare(ctx, rec, parent)
+	return s.prepare(ctx, rec, parent, nil)
 }
 
 // newRecord returns a record with a new id and lease and the caller's options.
@@ -62,14 +62,18 @@ const (
 )
 
 // prepare makes the lease and the writable snapshot of rec, in this order: a
-// crash in between leaves an empty lease.
-func (s *Store) prepare(ctx context.Context, rec record, parent *Ref) (*Active, error) {
+// crash in between leaves an empty lease. The layer may become a form of that
+// of source.
+func (s *Store) prepare(ctx context.Context, rec record, parent *Ref, source *entry) (*Active, error) {
 	parentKey := ""
 	var parents []*entry
 	if parent != nil {
 		parentKey = parent.e.snapshot()
 		parents = []*entry{parent.e}
 		rec.Parents = []string{parent.e.id}
+	}
+	if source != nil {
+		rec.Source = source.id
 	}
 	if err := s.createLease(ctx, rec.Lease); err != nil {
 		return nil, err
@@ -85,7 +89,7 @@ func (s *Store) prepare(ctx context.Context, rec record, parent *Ref) (*Active, 
 		return nil, fmt.Errorf("prepare layer %s: %w", rec.ID, err)
 	}
 	e := s.newEntry(rec)
-	e.parents = parents
+	e.parents, e.source = parents, source
 	s.insert(e)
 	return &Active{e: e, key: key, mounts: mounts}, nil
 }

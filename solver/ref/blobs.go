@@ -64,7 +64,7 @@ func (r *Ref) Layers(ctx context.Context, opt LayerOptions, _ solver.Env) ([]Lay
 	eg.SetLimit(maxCompares)
 	for i, e := range chain {
 		eg.Go(func() error {
-			blob, err := e.s.blob(ctx, e, opt)
+			blob, err := e.s.blob(ctx, e.packed(), opt)
 			if err != nil {
 				return fmt.Errorf("layer of ref %s: %w", e.id, err)
 			}
@@ -148,6 +148,7 @@ const AnnotationEpoch = "buildkit/rewritten-timestamp"
 // anyBlob returns whatever blob the layer has, or makes an uncompressed one,
 // which the caller should drop: temporary is set.
 func (s *Store) anyBlob(ctx context.Context, e *entry) (b blobRecord, temporary bool, err error) {
+	e = e.packed()
 	for _, b := range e.blobs() {
 		if s.present(ctx, b) {
 			return b, false, nil

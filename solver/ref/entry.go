@@ -22,6 +22,8 @@ type entry struct {
 	lease   string
 	parents []*entry
 	stack   []*entry
+	// source, optional, never changes: e is a portable form of its layer.
+	source *entry
 
 	rec record
 	// stored says that the record is on disk.
@@ -63,8 +65,13 @@ func (e *entry) snapshot() string {
 }
 
 // chain returns the entries whose own layers make up the file system, base
-// first. Their number is bounded by what overlay can stack.
-func (e *entry) chain() []*entry {
+// first, each once. Their number is bounded by what overlay can stack.
+func (e *entry) chain() []*entry { return topmost(e.history()) }
+
+// history returns the entries whose own layers were laid over each other, base
+// first. What was merged twice is in it twice: what came in between counts when
+// the difference to a part of it is taken.
+func (e *entry) history() []*entry {
 	var top []*entry // topmost first
 	for e != nil {
 		if len(e.stack) > 0 {
@@ -90,9 +97,9 @@ func (e *entry) chain() []*entry {
 func (e *entry) owners() []*entry {
 	var out []*entry
 	seen := map[*entry]bool{}
-	for _, list := range [][]*entry{e.parents, e.stack} {
+	for _, list := range [][]*entry{e.parents, e.stack, {e.source}} {
 		for _, o := range list {
-			if !seen[o] {
+			if o != nil && !seen[o] {
 				seen[o] = true
 				out = append(out, o)
 			}
@@ -195,6 +202,12 @@ func (s *Store) load(id string) (*entry, error) {
 				return nil, fmt.Errorf("ref %s is made of %w", e.id, err)
 			}
 			*l.to = append(*l.to, o)
+		}
+	}
+	if rec.Source != "" {
+		if e.source, err = s.load(rec.Source); err != nil {
+			s.unload(e)
+			return nil, fmt.Errorf("ref %s is a form of %w", e.id, err)
 		}
 	}
 	e.link()

@@ -124,6 +124,7 @@ func newHost(dir string, o hostOptions) (*host, error) {
 	if own != nil {
 		h.cfg.Layers = own
 		h.cfg.IndexDir = differ.IndexDir
+		h.cfg.Rebaser = rebaser{}
 		h.cfg.Mount = snapshotter.Mount
 		h.cfg.LayerOpts = []snapshots.Opt{snapshotter.WithVolatile()}
 		h.cfg.Merge = func(ctx context.Context, key string, spans []Span) ([]mount.Mount, error) {
@@ -170,6 +171,17 @@ func (a adapter) ApplyLayer(ctx context.Context, desc ocispecs.Descriptor, mount
 	}
 	res, err := a.d.ApplyLayer(ctx, desc, mounts, opts...)
 	return res.Descriptor.Digest, res.Index, err
+}
+
+// rebaser is what kiln's differ knows about layer directories.
+type rebaser struct{}
+
+func (rebaser) Portable(ctx context.Context, lower, upper []mount.Mount) (bool, error) {
+	return differ.PortableLayer(ctx, lower, upper)
+}
+
+func (rebaser) Rebase(ctx context.Context, lower, upper []mount.Mount, dir string) error {
+	return differ.RebaseLayer(ctx, lower, upper, dir)
 }
 
 // fixture is a Store on a host of its own.

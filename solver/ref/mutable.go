@@ -64,7 +64,7 @@ func (s *Store) newMutable(ctx context.Context, key string, parent *Ref, opts []
 	if rec.RecordType == "" {
 		rec.RecordType = TypeCacheMount
 	}
-	a, err := s.prepare(ctx, rec, parent)
+	a, err := s.prepare(ctx, rec, parent, nil)
 	if err != nil {
 		return err
 	}

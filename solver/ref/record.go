@@ -32,6 +32,11 @@ type record struct {
 	// layers it consists of. Both stay alive as long as the record.
 	Parents []string `json:"parents,omitempty"`
 	Stack   []string `json:"stack,omitempty"`
+	// Portable is the ref whose layer can be laid over anything in place of this
+	// one's: itself, another, or unknown; see Store.portable. Source is the ref
+	// that this one is such a form of; it stays alive too.
+	Portable string `json:"portable,omitempty"`
+	Source   string `json:"source,omitempty"`
 	// Snapshot and Lease name what containerd has.
 	Snapshot string `json:"snapshot"`
 	Lease    string `json:"lease"`
@@ -60,6 +65,9 @@ type blobRecord struct {
 // owners returns the ids of all refs that the ref keeps alive.
 func (r *record) owners() []string {
 	ids := slices.Concat(r.Parents, r.Stack)
+	if r.Source != "" {
+		ids = append(ids, r.Source)
+	}
 	slices.Sort(ids)
 	return slices.Compact(ids)
 }

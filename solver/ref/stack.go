@@ -11,18 +11,24 @@ import (
 )
 
 // Merge returns the file system in which refs are laid over each other, later
-// ones over earlier ones. Nil refs add nothing; a single ref is itself; no refs
-// give nil. Nothing is copied if Config.Merge is set.
+// ones over earlier ones. Each layer does what it did where it was made: it
+// deletes what it deleted there, and nothing else. Nil refs add nothing; a
+// single ref is itself; no refs give nil. Nothing is copied if Config.Merge is
+// set.
 func (s *Store) Merge(ctx context.Context, refs []*Ref, opts ...Option) (*Ref, error) {
-	var parents, stack []*entry
+	var parents []*entry
 	var last *Ref
+	l := s.newLaying()
+	defer l.release(ctx)
 	for _, r := range refs {
 		if r == nil {
 			continue
 		}
 		last = r
 		parents = append(parents, r.e)
-		stack = append(stack, r.e.chain()...)
+		if err := l.add(ctx, r.e.history()); err != nil {
+			return nil, fmt.Errorf("merge: %w", err)
+		}
 	}
 	switch len(parents) {
 	case 0:
@@ -30,26 +36,32 @@ func (s *Store) Merge(ctx context.Context, refs []*Ref, opts ...Option) (*Ref, e
 	case 1:
 		return last.Hold(), nil
 	}
-	return s.stack(ctx, parents, stack, opts)
+	return s.stack(ctx, parents, l.layers, opts)
 }
 
 // Diff returns what has to be laid over lower to get upper: upper itself if
 // lower is nil, nil if they are the same, and the layers in between if lower
-// is an ancestor of upper. Otherwise they are compared.
+// is an ancestor of upper. Otherwise they are compared. Laid over anything
+// else, it does the same there and no more, see Merge.
 func (s *Store) Diff(ctx context.Context, lower, upper *Ref, opts ...Option) (*Ref, error) {
 	if lower == nil {
 		return upper.Hold(), nil
 	}
 	var above []*entry
 	if upper != nil {
-		above = upper.e.chain()
+		above = upper.e.history()
 	}
-	below := lower.e.chain()
+	below := lower.e.history()
 	if isPrefix(below, above) {
 		if len(below) == len(above) {
 			return nil, nil
 		}
-		return s.stack(ctx, []*entry{lower.e, upper.e}, above[len(below):], opts)
+		l := s.newLaying()
+		defer l.release(ctx)
+		if err := l.add(ctx, above[len(below):]); err != nil {
+			return nil, fmt.Errorf("diff: %w", err)
+		}
+		return s.stack(ctx, []*entry{lower.e, upper.e}, l.layers, opts)
 	}
 	layer, err := s.difference(ctx, lower, upper)
 	if err != nil {
@@ -58,6 +70,47 @@ func (s *Store) Diff(ctx context.Context, lower, upper *Ref, opts ...Option) (*R
 	// The layer is laid over lower; alone it is a stack of one.
 	r, err := s.stack(ctx, []*entry{layer.e}, []*entry{layer.e}, opts)
 	return r, errors.Join(err, layer.Release(ctx))
+}
+
+// laying is a stack in the making. Its layers are base first.
+type laying struct {
+	s      *Store
+	layers []*entry
+	held   []*entry
+}
+
+func (s *Store) newLaying() *laying { return &laying{s: s} }
+
+// add lays layers over what is there. Those that come to lie on what they were
+// made on are taken as they are, of others their portable forms.
+func (l *laying) add(ctx context.Context, layers []*entry) error {
+	for _, e := range layers {
+		if !l.home(e) {
+			var err error
+			if e, err = l.s.portable(ctx, e); err != nil {
+				return err
+			}
+			l.held = append(l.held, e)
+		}
+		l.layers = append(l.layers, e)
+	}
+	return nil
+}
+
+// home reports whether e would lie over its parent.
+func (l *laying) home(e *entry) bool {
+	var below []*entry
+	if len(e.parents) > 0 {
+		below = e.parents[0].chain()
+	}
+	return slices.Equal(topmost(l.layers), below)
+}
+
+// release gives up the holds on portable forms.
+func (l *laying) release(ctx context.Context) {
+	for _, e := range l.held {
+		l.s.release(ctx, e)
+	}
 }
 
 func isPrefix(short, long []*entry) bool {
@@ -96,19 +149,8 @@ func (s *Store) difference(ctx context.Context, lower, upper *Ref) (_ *Ref, err 
 		}
 		defer func() { err = errors.Join(err, releaseUpper()) }()
 	}
-	layer, _, err := s.cfg.Comparer.CompareLayer(s.leased(ctx, a.e.lease), lowerMounts, upperMounts, CompareOptions{Compression: Uncompressed})
+	idx, err := s.copyDifference(ctx, a, lowerMounts, upperMounts)
 	if err != nil {
-		return nil, fmt.Errorf("compare: %w", err)
-	}
-	mounts, err := a.Mounts(ctx)
-	if err != nil {
-		return nil, err
-	}
-	_, idx, err := s.cfg.Applier.ApplyLayer(s.leased(ctx, a.e.lease), layer.Descriptor, mounts, nil)
-	if err != nil {
-		return nil, fmt.Errorf("apply: %w", err)
-	}
-	if err := s.dropBlob(ctx, a.e, layer.Descriptor.Digest); err != nil {
 		return nil, err
 	}
 	return a.Commit(ctx, withOptionalIndex(idx)...)
@@ -117,7 +159,6 @@ func (s *Store) difference(ctx context.Context, lower, upper *Ref) (_ *Ref, err 
 // stack makes a ref of the layers, base first, that is listed as made from
 // parents. The caller holds all of them.
 func (s *Store) stack(ctx context.Context, parents, layers []*entry, opts []Option) (*Ref, error) {
-	layers = topmost(layers)
 	rec := s.newRecord(kindStack, opts)
 	keep := rec.Kept
 	rec.Kept = false
@@ -173,7 +214,7 @@ func (s *Store) stackSnapshot(ctx context.Context, e *entry) error {
 		}
 		return s.cfg.Snapshotter.Commit(lctx, e.rec.Snapshot, key)
 	}
-	spans := spansOf(e.stack)
+	spans := spansOf(e.chain())
 	for _, span := range spans {
 		res := leases.Resource{ID: span.Upper, Type: "snapshots/" + s.cfg.SnapshotterName}
 		if err := s.cfg.Leases.AddResource(s.ctx(ctx), leaseOf(e), res); err != nil {
@@ -206,12 +247,13 @@ func spansOf(layers []*entry) []Span {
 // applyStack fills a new writable snapshot by unpacking the layers over each
 // other. A first run that is a whole chain is taken as the parent.
 func (s *Store) applyStack(ctx context.Context, e *entry, key string) error {
-	parent, rest := "", e.stack
-	for i, l := range e.stack {
-		if i == 0 && len(l.parents) > 0 || i > 0 && (len(l.parents) == 0 || l.parents[0] != e.stack[i-1]) {
+	chain := e.chain()
+	parent, rest := "", chain
+	for i, l := range chain {
+		if i == 0 && len(l.parents) > 0 || i > 0 && (len(l.parents) == 0 || l.parents[0] != chain[i-1]) {
 			break
 		}
-		parent, rest = l.snapshot(), e.stack[i+1:]
+		parent, rest = l.snapshot(), chain[i+1:]
 	}
 	lctx := s.leased(ctx, e.lease)
 	mounts, err := s.cfg.Snapshotter.Prepare(lctx, key, parent, s.cfg.LayerOpts...)
