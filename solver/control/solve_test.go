@@ -4,7 +4,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -66,19 +65,5 @@ func TestDuplicateCacheExports(t *testing.T) {
 		if (err != nil) != tt.fails || len(got) != tt.want {
 			t.Errorf("%s: %v, error %v", tt.name, got, err)
 		}
-	}
-}
-
-func TestSessionOptions(t *testing.T) {
-	md := map[string][]string{
-		headerID: {"id"}, headerSharedKey: {"key"}, headerMethod: {"/a/B", "/c/D"}, headerHealth: {"2500"},
-	}
-	opt := SessionOptions(func(name string) []string { return md[name] })
-	if opt.ID != "id" || opt.SharedKey != "key" || len(opt.Methods) != 2 || opt.HealthTimeout != 2500*time.Millisecond {
-		t.Errorf("options %+v", opt)
-	}
-	md[headerHealth] = []string{"3"}
-	if opt := SessionOptions(func(name string) []string { return md[name] }); opt.HealthTimeout != 0 {
-		t.Errorf("a timeout of 3 ms is taken: %v", opt.HealthTimeout)
 	}
 }
