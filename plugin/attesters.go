@@ -30,21 +30,30 @@ func newAttesters(opt Options) ([]build.Attester, error) {
 	}, nil
 }
 
+// builtinFields are those of provenance that its owner cannot set.
+var builtinFields = []string{"buildConfig", "builderPlatform", "platform"}
+
 // provenanceFields merges the JSON objects in the files of a directory, by
 // name; a directory that is not there has none.
 func provenanceFields(dir string) (map[string]any, error) {
 	if dir == "" {
 		return nil, nil
 	}
-	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
-	if err != nil {
-		return nil, fmt.Errorf("provenanceEnvDir %s: %w", dir, err)
+	entries, err := os.ReadDir(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("provenanceEnvDir: %w", err)
 	}
 	var all map[string]any
-	for _, name := range files {
-		fields, err := provenanceFile(name)
+	for _, e := range entries {
+		if e.IsDir() || filepath.Ext(e.Name()) != ".json" {
+			continue
+		}
+		fields, err := provenanceFile(filepath.Join(dir, e.Name()))
 		if err != nil {
-			return nil, fmt.Errorf("provenanceEnvDir: %s: %w", name, err)
+			return nil, fmt.Errorf("provenanceEnvDir: %s: %w", e.Name(), err)
 		}
 		if all == nil {
 			all = map[string]any{}
@@ -71,6 +80,11 @@ func provenanceFile(name string) (map[string]any, error) {
 	var fields map[string]any
 	if err := json.Unmarshal(data, &fields); err != nil {
 		return nil, fmt.Errorf("want one JSON object: %w", err)
+	}
+	for _, k := range builtinFields {
+		if _, ok := fields[k]; ok {
+			return nil, fmt.Errorf("key %q is builtin and not allowed to be modified in provenance config", k)
+		}
 	}
 	return fields, nil
 }
