@@ -23,6 +23,7 @@ import (
 	"github.com/kilnbuild/kiln/differ/internal/behind"
 	"github.com/kilnbuild/kiln/differ/internal/overlay"
 	"github.com/kilnbuild/kiln/differ/layerindex"
+	"github.com/kilnbuild/kiln/differ/stargz"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -33,9 +34,11 @@ const IngestPrefix = "kiln-layer-"
 
 // Layer is the result of a comparison.
 type Layer struct {
-	// Descriptor names the stored blob. It has no annotations.
+	// Descriptor names the stored blob. It has no annotations but those that
+	// belong to the format, see CompareOptions.Estargz.
 	Descriptor ocispec.Descriptor
-	// DiffID is the digest of the uncompressed tar.
+	// DiffID is the digest of the uncompressed tar. An eStargz layer's includes
+	// the table of contents.
 	DiffID digest.Digest
 	// Index describes the layer's files; nil if it was not asked for and would
 	// not have come for free.
@@ -48,6 +51,8 @@ type CompareOptions struct {
 	MediaType string
 	// Level is the compression level; nil means that of the Config.
 	Level *int
+	// Estargz makes a gzip layer that can be read file by file.
+	Estargz bool
 	// Index asks for the index even where it would cost more than the blob: a
 	// linked blob is hashed once, an index twice more.
 	Index bool
@@ -90,11 +95,12 @@ type comparison struct {
 	algorithm compress.Algorithm
 	level     *int
 	index     bool
+	estargz   bool
 }
 
 // newComparison checks the options.
 func (d *Differ) newComparison(ctx context.Context, opts CompareOptions) (*comparison, error) {
-	c := &comparison{differ: d, level: opts.Level, index: opts.Index}
+	c := &comparison{differ: d, level: opts.Level, index: opts.Index, estargz: opts.Estargz}
 	for _, o := range opts.Diff {
 		if err := o(&c.config); err != nil {
 			return nil, fmt.Errorf("apply diff option: %w", err)
@@ -106,7 +112,7 @@ func (d *Differ) newComparison(ctx context.Context, opts CompareOptions) (*compa
 	if c.config.SourceDateEpoch == nil {
 		c.config.SourceDateEpoch = epoch.FromContext(ctx)
 	}
-	if c.config.Compressor != nil {
+	if c.config.Compressor != nil && !c.estargz {
 		if c.config.MediaType == "" {
 			return nil, fmt.Errorf("a custom compressor needs a media type: %w", errdefs.ErrInvalidArgument)
 		}
@@ -118,6 +124,12 @@ func (d *Differ) newComparison(ctx context.Context, opts CompareOptions) (*compa
 	var err error
 	if c.algorithm, err = algorithmOf(c.config.MediaType); err != nil {
 		return nil, err
+	}
+	if c.estargz {
+		c.config.Compressor = nil
+		if c.algorithm != compress.Gzip {
+			return nil, fmt.Errorf("estargz layer of media type %q: %w", c.config.MediaType, errdefs.ErrInvalidArgument)
+		}
 	}
 	if c.level == nil {
 		switch c.algorithm {
@@ -229,16 +241,31 @@ func (c *comparison) write(ctx context.Context, cw content.Writer, pair differdi
 	if err != nil {
 		return Layer{}, err
 	}
+	layer := Layer{Index: index}
 	if sum == nil {
-		return Layer{DiffID: cw.Digest(), Index: index}, nil
+		layer.DiffID = cw.Digest()
+	} else {
+		layer.DiffID = digest.NewDigest(digest.SHA256, sum)
 	}
-	return Layer{DiffID: digest.NewDigest(digest.SHA256, sum), Index: index}, nil
+	annotate(&layer, compressor)
+	return layer, nil
+}
+
+// annotate adds what only the compressor knows.
+func annotate(layer *Layer, compressor io.WriteCloser) {
+	if w, ok := compressor.(*stargz.Writer); ok {
+		result := w.Result()
+		layer.DiffID, layer.Descriptor.Annotations = result.DiffID, result.Annotations()
+	}
 }
 
 // compressor returns the caller's or kiln's own.
 func (c *comparison) compressor(w io.Writer) (io.WriteCloser, error) {
 	if c.config.Compressor != nil {
 		return c.config.Compressor(w, c.config.MediaType)
+	}
+	if c.estargz {
+		return stargz.New(w, c.level)
 	}
 	return compress.NewWriter(w, c.algorithm, compress.Options{Level: c.level})
 }
@@ -278,6 +305,8 @@ func (c *comparison) describe(ctx context.Context, dgst digest.Digest, set map[s
 			return fmt.Errorf("label blob %s: %w", dgst, err)
 		}
 	}
-	layer.Descriptor = ocispec.Descriptor{MediaType: c.config.MediaType, Digest: dgst, Size: info.Size}
+	layer.Descriptor = ocispec.Descriptor{
+		MediaType: c.config.MediaType, Digest: dgst, Size: info.Size, Annotations: layer.Descriptor.Annotations,
+	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/containerd/containerd/v2/core/diff"
 	"github.com/containerd/containerd/v2/pkg/labels"
 	"github.com/containerd/errdefs"
+	"github.com/kilnbuild/kiln/differ/stargz"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -19,7 +20,8 @@ import (
 // because the tar is not parsed.
 //
 // Options mean what they mean for CompareLayer, except that an epoch has no
-// effect: it would change the tar. A blob whose label tells another diff id than
+// effect: it would change the tar. An eStargz layer gets a table of contents and
+// so another diff id; if the blob has a table, that one is left out. A blob whose label tells another diff id than
 // it has fails with errdefs.ErrDataLoss.
 func (d *Differ) ConvertLayer(ctx context.Context, desc ocispec.Descriptor, opts CompareOptions) (Layer, error) {
 	job, err := d.newComparison(ctx, opts)
@@ -35,26 +37,39 @@ func (d *Differ) ConvertLayer(ctx context.Context, desc ocispec.Descriptor, opts
 		return Layer{}, fmt.Errorf("open blob %s: %w", desc.Digest, err)
 	}
 	defer ra.Close()
-	stream, err := d.openStream(ctx, desc, content.NewReader(ra), diff.ApplyConfig{})
+	known := info.Labels[labels.LabelUncompressed]
+	from := content.NewReader(ra)
+	if job.estargz {
+		n, err := stargz.Payload(ra, ra.Size())
+		if err != nil {
+			return Layer{}, fmt.Errorf("look into blob %s: %w", desc.Digest, err)
+		}
+		if n < ra.Size() {
+			// The label tells of the table too.
+			from, known = io.NewSectionReader(ra, 0, n), ""
+		}
+	}
+	stream, err := d.openStream(ctx, desc, from, diff.ApplyConfig{})
 	if err != nil {
 		return Layer{}, err
 	}
 	defer stream.close()
 	return job.store(ctx, func(ctx context.Context, cw content.Writer) (Layer, error) {
-		id, err := job.recompress(ctx, cw, stream)
+		var layer Layer
+		id, err := job.recompress(ctx, cw, stream, &layer)
 		if err != nil {
 			return Layer{}, fmt.Errorf("convert %s: %w", desc.Digest, err)
 		}
-		if known := info.Labels[labels.LabelUncompressed]; known != "" && known != id.String() {
+		if known != "" && known != id.String() {
 			return Layer{}, fmt.Errorf("convert %s: its content is %s, its label says %s: %w", desc.Digest, id, known, errdefs.ErrDataLoss)
 		}
-		return Layer{DiffID: id}, nil
+		return layer, nil
 	})
 }
 
-// recompress copies the tar into the upload and returns its digest.
-// Decompression and hashing run beside compression.
-func (c *comparison) recompress(ctx context.Context, cw content.Writer, stream *tarStream) (digest.Digest, error) {
+// recompress copies the tar into the upload, fills in the layer and returns the
+// digest of what was read. Decompression and hashing run beside compression.
+func (c *comparison) recompress(ctx context.Context, cw content.Writer, stream *tarStream, layer *Layer) (digest.Digest, error) {
 	sum := newSummer(stream)
 	defer sum.stop()
 	compressor, err := c.compressor(cw)
@@ -71,7 +86,10 @@ func (c *comparison) recompress(ctx context.Context, cw content.Writer, stream *
 	if err != nil {
 		return "", err
 	}
-	return digest.NewDigest(digest.SHA256, sum.hash), nil
+	layer.DiffID = digest.NewDigest(digest.SHA256, sum.hash)
+	id := layer.DiffID
+	annotate(layer, compressor)
+	return id, nil
 }
 
 // contextReader ends a copy when the call is cancelled.

@@ -8,6 +8,7 @@ import (
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/pkg/labels"
+	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -21,6 +22,7 @@ import (
 var layerMedia = map[string]string{
 	"": ocispecs.MediaTypeImageLayerGzip, ref.Gzip: ocispecs.MediaTypeImageLayerGzip,
 	ref.Zstd: ocispecs.MediaTypeImageLayerZstd, ref.Uncompressed: ocispecs.MediaTypeImageLayer,
+	ref.Estargz: ocispecs.MediaTypeImageLayerGzip,
 }
 
 // layerDiffer makes a ref store's comparer and applier of a host's: kiln's own
@@ -40,8 +42,13 @@ func (d layerDiffer) CompareLayer(ctx context.Context, lower, upper []mount.Moun
 		options = append(options, diff.WithSourceDateEpoch(opt.Epoch))
 	}
 	if own, ok := d.host.Comparer.(*differ.Differ); ok {
-		l, err := own.CompareLayer(ctx, lower, upper, differ.CompareOptions{MediaType: media, Level: opt.Level, Index: opt.Index, Diff: options})
+		l, err := own.CompareLayer(ctx, lower, upper, differ.CompareOptions{
+			MediaType: media, Level: opt.Level, Estargz: opt.Compression == ref.Estargz, Index: opt.Index, Diff: options,
+		})
 		return ref.Layer{Descriptor: l.Descriptor, DiffID: l.DiffID}, l.Index, err
+	}
+	if opt.Compression == ref.Estargz {
+		return ref.Layer{}, nil, fmt.Errorf("compression %s needs kiln's own differ: %w", opt.Compression, errdefs.ErrNotImplemented)
 	}
 	desc, err := d.host.Comparer.Compare(ctx, lower, upper, append(options, diff.WithMediaType(media))...)
 	if err != nil {
@@ -66,13 +73,13 @@ type layerConverter struct {
 }
 
 // ConvertLayer makes a blob of another one.
-func (c layerConverter) ConvertLayer(ctx context.Context, desc ocispecs.Descriptor, opt ref.CompareOptions) (ocispecs.Descriptor, error) {
+func (c layerConverter) ConvertLayer(ctx context.Context, desc ocispecs.Descriptor, opt ref.CompareOptions) (ref.Layer, error) {
 	media, ok := layerMedia[opt.Compression]
 	if !ok {
-		return ocispecs.Descriptor{}, fmt.Errorf("compression %q is not known", opt.Compression)
+		return ref.Layer{}, fmt.Errorf("compression %q is not known", opt.Compression)
 	}
-	l, err := c.own.ConvertLayer(ctx, desc, differ.CompareOptions{MediaType: media, Level: opt.Level})
-	return l.Descriptor, err
+	l, err := c.own.ConvertLayer(ctx, desc, differ.CompareOptions{MediaType: media, Level: opt.Level, Estargz: opt.Compression == ref.Estargz})
+	return ref.Layer{Descriptor: l.Descriptor, DiffID: l.DiffID}, err
 }
 
 // ApplyLayer unpacks a blob.

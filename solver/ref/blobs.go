@@ -36,7 +36,8 @@ type Layer struct {
 
 // LayerOptions say what blobs Layers should return.
 type LayerOptions struct {
-	// Compression of blobs made here: Gzip (also for ""), Zstd or Uncompressed.
+	// Compression of blobs made here: Gzip (also for ""), Zstd, Estargz or
+	// Uncompressed.
 	Compression string
 	// Level of the algorithm; nil is its default.
 	Level *int
@@ -107,7 +108,7 @@ const originalVariant = "original"
 func (s *Store) blob(ctx context.Context, e *entry, opt LayerOptions) (blobRecord, error) {
 	original, came := e.blob(originalVariant)
 	// The image's own blob is what registries have already.
-	if came && (!opt.Force || compressionOf(original.Descriptor.MediaType) == opt.Compression && opt.Level == nil) {
+	if came && (!opt.Force || CompressionOfLayer(original.Descriptor) == opt.Compression && opt.Level == nil) {
 		if s.present(ctx, original) {
 			return original, nil
 		}
@@ -150,7 +151,8 @@ const AnnotationEpoch = "buildkit/rewritten-timestamp"
 func (s *Store) anyBlob(ctx context.Context, e *entry) (b blobRecord, temporary bool, err error) {
 	e = e.packed()
 	for _, b := range e.blobs() {
-		if s.present(ctx, b) {
+		// An Estargz layer holds a file more than the snapshot.
+		if (b.Original || CompressionOfLayer(b.Descriptor) != Estargz) && s.present(ctx, b) {
 			return b, false, nil
 		}
 	}
@@ -209,11 +211,11 @@ func (s *Store) convert(ctx context.Context, e *entry, from blobRecord, opt Comp
 		return blobRecord{}, context.Cause(ctx)
 	}
 	defer func() { <-s.compares }()
-	desc, err := s.cfg.Converter.ConvertLayer(s.leased(ctx, e.lease), from.Descriptor, opt)
+	layer, err := s.cfg.Converter.ConvertLayer(s.leased(ctx, e.lease), from.Descriptor, opt)
 	if err != nil {
 		return blobRecord{}, fmt.Errorf("convert %s: %w", from.Descriptor.Digest, err)
 	}
-	return blobRecord{Descriptor: desc, DiffID: from.DiffID}, nil
+	return blobRecord{Descriptor: layer.Descriptor, DiffID: layer.DiffID}, nil
 }
 
 // pair returns the mounts between which the own layer of e is the difference.
@@ -277,7 +279,7 @@ func (e *entry) setBlob(variant string, b blobRecord) error {
 		}
 	}
 	e.rec.Blobs = blobs
-	if e.rec.DiffID == "" {
+	if e.rec.DiffID == "" && CompressionOfLayer(b.Descriptor) != Estargz {
 		e.rec.DiffID = b.DiffID
 	}
 	e.s.mu.Unlock()

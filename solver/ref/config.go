@@ -93,7 +93,7 @@ type LayerComparer interface {
 
 // CompareOptions say what the blob should look like.
 type CompareOptions struct {
-	// Compression is Gzip, Zstd or Uncompressed.
+	// Compression is Gzip, Zstd, Estargz or Uncompressed.
 	Compression string
 	// Level of the algorithm; nil is its default.
 	Level *int
@@ -108,6 +108,7 @@ type CompareOptions struct {
 const (
 	Gzip         = "gzip"
 	Zstd         = "zstd"
+	Estargz      = "estargz"
 	Uncompressed = "uncompressed"
 )
 
@@ -122,8 +123,8 @@ type LayerApplier interface {
 // LayerConverter changes the compression of layer blobs.
 type LayerConverter interface {
 	// ConvertLayer writes the tar inside the blob with another compression,
-	// under the lease in ctx.
-	ConvertLayer(ctx context.Context, desc ocispecs.Descriptor, opt CompareOptions) (ocispecs.Descriptor, error)
+	// under the lease in ctx. The DiffID stays, but for Estargz.
+	ConvertLayer(ctx context.Context, desc ocispecs.Descriptor, opt CompareOptions) (Layer, error)
 }
 
 // LayerDirs is what a snapshotter that keeps each layer in a directory of its

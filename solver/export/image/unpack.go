@@ -76,11 +76,14 @@ func (u *unpacker) layer(ctx context.Context, m *manifest.Manifest, i int, chain
 	if ok, err := u.have(ctx, chain); ok || err != nil {
 		return err
 	}
-	err := u.make(ctx, chain, parent, func(key string, _ []mount.Mount) error { return u.link(ctx, key, from) })
-	if err == nil || ctx.Err() != nil {
-		return err
+	// An eStargz layer has a file more than the step's.
+	if ref.CompressionOfLayer(m.Layers[i]) != ref.Estargz {
+		err := u.make(ctx, chain, parent, func(key string, _ []mount.Mount) error { return u.link(ctx, key, from) })
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		log.G(ctx).WithError(err).Debugf("snapshot %s cannot be linked, unpacking it", chain)
 	}
-	log.G(ctx).WithError(err).Debugf("snapshot %s cannot be linked, unpacking it", chain)
 	return u.make(ctx, chain, parent, func(_ string, mounts []mount.Mount) error {
 		got, err := u.cfg.Applier.Apply(ctx, m.Layers[i], mounts)
 		if err == nil && got.Digest != m.DiffIDs[i] {

@@ -11,9 +11,6 @@ import (
 	"github.com/kilnbuild/kiln/solver/ref"
 )
 
-// estargz is a compression that only the OCI family has a place for.
-const estargz = "estargz"
-
 // Options are the attributes that decide what an image looks like. Make them
 // with ParseOptions and Finish.
 type Options struct {
@@ -160,8 +157,9 @@ func (o *Options) validate() error {
 	if o.ociSet == nil || *o.ociSet {
 		return nil
 	}
-	if o.Layers.Compression == estargz {
-		return conflict("exporter option %q conflicts with \"oci-mediatypes=false\"", "compression="+estargz)
+	// Annotations, which such layers are found by, have no place elsewhere.
+	if o.Layers.Compression == ref.Estargz {
+		return conflict("exporter option \"compression=%s\" conflicts with \"oci-mediatypes=false\"", ref.Estargz)
 	}
 	if o.artifactSet != nil && *o.artifactSet {
 		return conflict("exporter option \"oci-artifact=true\" conflicts with \"oci-mediatypes=false\"")
@@ -175,11 +173,9 @@ func conflict(format string, args ...any) error {
 
 // checkCompression refuses compressions and levels that nobody can write.
 func (o *Options) checkCompression() error {
-	highest := map[string]int{ref.Uncompressed: 9, ref.Gzip: 9, ref.Zstd: 22}
+	highest := map[string]int{ref.Uncompressed: 9, ref.Gzip: 9, ref.Estargz: 9, ref.Zstd: 22}
 	limit, ok := highest[o.Layers.Compression]
 	switch {
-	case o.Layers.Compression == estargz:
-		return fmt.Errorf("compression type %s is not supported by this builder, use gzip or zstd: %w", estargz, errdefs.ErrNotImplemented)
 	case !ok:
 		return fmt.Errorf("unsupported compression type %s: %w", o.Layers.Compression, errdefs.ErrInvalidArgument)
 	case o.Layers.Level == nil:
