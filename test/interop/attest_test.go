@@ -127,35 +127,69 @@ func TestBuildctlAttestations(t *testing.T) {
 	ref := filepath.Join(t.TempDir(), "ref")
 	dockerfile(t, d, dir, "--ref-file="+ref).ok(t)
 	var kept provenance
-	decode(t, buildctl(t, d, "debug", "get", recorded(t, d, read(t, ref))).ok(t).stdout, &kept)
+	list := record(t, d, read(t, ref)).Result.Attestations
+	if len(list) != 1 {
+		t.Fatalf("the record has %d attestations", len(list))
+	}
+	decode(t, buildctl(t, d, "debug", "get", list[0].Digest).ok(t).stdout, &kept)
 	if !kept.dependsOn("/busybox") || len(kept.BuildDefinition.InternalParameters.BuildConfig.LLBDefinition) == 0 {
 		t.Errorf("provenance in the history is %+v", kept)
 	}
 	dockerfile(t, d, dir, "--opt=attest:other=").failed(t, `unknown attestation type "other"`)
 }
 
-// recorded is the digest of the provenance in the record of a build.
-func recorded(t *testing.T, d *daemon.Daemon, ref string) string {
+// TestRecordedPlatforms: each platform of a result has its provenance in the
+// record.
+func TestRecordedPlatforms(t *testing.T) {
+	d := watch(t)
+	ref := filepath.Join(t.TempDir(), "ref")
+	dir := folder(t, "Dockerfile", "FROM scratch\nARG TARGETARCH\nCOPY file /$TARGETARCH\n", "file", "text\n")
+	dockerfile(t, d, dir, "--opt=platform=linux/amd64,linux/arm64", "--ref-file="+ref).ok(t)
+	results := record(t, d, read(t, ref)).Results
+	seen := map[string]bool{}
+	for _, platform := range []string{"linux/amd64", "linux/arm64"} {
+		list := results[platform].Attestations
+		if len(list) != 1 || list[0].Annotations["in-toto.io/predicate-type"] != "https://slsa.dev/provenance/v1" {
+			t.Fatalf("results are %+v", results)
+		}
+		text := buildctl(t, d, "debug", "get", list[0].Digest).ok(t).stdout
+		seen[list[0].Digest] = strings.Contains(text, strings.TrimPrefix(platform, "linux/"))
+	}
+	if len(seen) != 2 {
+		t.Errorf("provenance is %v", seen)
+	}
+}
+
+// info is what a record tells of one result.
+type info struct {
+	Attestations []struct {
+		Digest      string
+		Annotations map[string]string
+	}
+}
+
+// history is what the tests look at of a record.
+type history struct {
+	Ref     string
+	Result  info
+	Results map[string]info
+}
+
+// record reads the record of a build.
+func record(t *testing.T, d *daemon.Daemon, ref string) history {
 	t.Helper()
 	lines := json.NewDecoder(strings.NewReader(buildctl(t, d, "debug", "histories", "--format={{json .}}").ok(t).stdout))
 	for lines.More() {
-		var ev struct {
-			Record struct {
-				Ref    string
-				Result struct {
-					Attestations []struct{ Digest string }
-				}
-			}
-		}
+		var ev struct{ Record history }
 		if err := lines.Decode(&ev); err != nil {
 			t.Fatal(err)
 		}
-		if ev.Record.Ref == ref && len(ev.Record.Result.Attestations) == 1 {
-			return ev.Record.Result.Attestations[0].Digest
+		if ev.Record.Ref == ref {
+			return ev.Record
 		}
 	}
-	t.Fatalf("history has no provenance of build %s", ref)
-	return ""
+	t.Fatalf("history has no build %s", ref)
+	return history{}
 }
 
 func decode(t *testing.T, text string, to any) {
