@@ -22,8 +22,10 @@ import (
 const (
 	// MaxSize is the longest predicate or statement that is read, in bytes.
 	MaxSize = 40 << 20
-	// maxBundle is how many statements one bundle may have.
-	maxBundle = 1000
+	// maxBundle is how many statements one bundle may have, maxBundled how
+	// many bytes they may have together: all of them are in memory at once.
+	maxBundle  = 1000
+	maxBundled = 4 * MaxSize
 )
 
 // MetaCore is the name of an attestation's metadata that tells which file of a
@@ -140,9 +142,13 @@ func openBundle(ctx context.Context, a export.Attestation) ([]Document, error) {
 		return nil, fmt.Errorf("attestation bundle has %d files, at most %d are read: %w", len(entries), maxBundle, errdefs.ErrOutOfRange)
 	}
 	var docs []Document
+	total := 0
 	for _, e := range entries {
 		name := path.Join(a.Path, e.GetPath())
 		data, err := file(ctx, a, name)
+		if total += len(data); err == nil && total > maxBundled {
+			err = fmt.Errorf("more than %d bytes in all: %w", maxBundled, errdefs.ErrOutOfRange)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("read attestation bundle: %w", err)
 		}

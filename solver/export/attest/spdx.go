@@ -14,7 +14,6 @@ import (
 const (
 	spdxFiles    = "files"
 	spdxPackages = "packages"
-	spdxName     = "fileName"
 	spdxComment  = "comment"
 	spdxCreation = "creationInfo"
 	spdxCreators = "creators"
@@ -39,20 +38,16 @@ func (d *Document) Supplement(ctx context.Context, locate Locate, creator string
 	if !ok {
 		return nil
 	}
-	var names []string
-	for _, f := range doc.files {
-		if name, ok := f.wanted(); ok {
-			names = append(names, name)
-		}
-	}
+	names, wanted := doc.wanted()
 	layers, err := locate(ctx, names)
 	if err != nil {
 		return fmt.Errorf("layers of files in %s: %w", d.Path, err)
 	}
-	for _, f := range doc.files {
-		name, ok := f.wanted()
-		if layer, found := layers[name]; ok && found {
-			f.set(spdxComment, "layerID: "+layer.String())
+	for i, at := range wanted {
+		if layer, found := layers[names[i]]; found {
+			if doc.files[at], err = commented(doc.files[at], "layerID: "+layer.String()); err != nil {
+				return fmt.Errorf("encode %s: %w", d.Path, err)
+			}
 		}
 	}
 	data, err := doc.encode(creator)
@@ -63,69 +58,106 @@ func (d *Document) Supplement(ctx context.Context, locate Locate, creator string
 	return nil
 }
 
-// spdx is a document, taken apart as far as it is changed.
+// maxFiles is how many files and packages a document may have to be looked
+// into. Scanners write one of a few hundred bytes for each; somebody hostile,
+// millions of empty ones.
+const maxFiles = 1_000_000
+
+// spdx is a document, taken apart as far as it is changed: what is said of a
+// file stays text until its turn comes, for there may be many.
 type spdx struct {
-	root object
-	// files are those of the root's list and of all packages, in the order in
-	// which encode puts them together.
-	files    []object
-	atRoot   int
-	packages []object
-	// in is how many of files each package has; -1 if it has no list.
-	in       []int
+	root     object
+	packages []json.RawMessage
+	// files are those of all lists, one behind the other.
+	files    []json.RawMessage
+	lists    []fileList
 	creation object
 	creators []json.RawMessage
 }
 
+// fileList is a list of files in a document.
+type fileList struct {
+	// in is the object that it is a member of: a package, which stands at
+	// that place in the list of packages, or the root (-1).
+	in       object
+	packaged int
+	n        int
+}
+
 // parseSPDX takes a document apart; ok is false if it has another shape.
 func parseSPDX(data []byte) (*spdx, bool) {
-	d := &spdx{atRoot: -1}
-	if json.Unmarshal(data, &d.root) != nil || d.root == nil || d.root["SPDXID"] == nil {
+	d := &spdx{}
+	if json.Unmarshal(data, &d.root) != nil || d.root["SPDXID"] == nil {
 		return nil, false
 	}
-	var ok bool
-	if d.atRoot, ok = d.take(d.root); !ok {
+	if !d.take(d.root, -1) || !d.root.get(spdxPackages, &d.packages) || !d.root.get(spdxCreation, &d.creation) {
 		return nil, false
 	}
-	if !d.root.get(spdxPackages, &d.packages) || !d.root.get(spdxCreation, &d.creation) {
-		return nil, false
-	}
-	for _, p := range d.packages {
-		n, ok := d.take(p)
-		if !ok {
+	for i, data := range d.packages {
+		if len(d.files)+i > maxFiles {
 			return nil, false
 		}
-		d.in = append(d.in, n)
+		if !bytes.Contains(data, []byte(`"`+spdxFiles+`"`)) {
+			continue
+		}
+		var p object
+		if json.Unmarshal(data, &p) != nil || !d.take(p, i) {
+			return nil, false
+		}
 	}
 	return d, d.creation.get(spdxCreators, &d.creators)
 }
 
-// take adds the files of an object that lists some; n is how many, or -1 if it
-// has no list.
-func (d *spdx) take(from object) (n int, ok bool) {
-	var files []object
-	if !from.get(spdxFiles, &files) {
-		return 0, false
+// take adds the files that an object lists.
+func (d *spdx) take(from object, packaged int) bool {
+	var files []json.RawMessage
+	if !from.get(spdxFiles, &files) || len(d.files)+len(files) > maxFiles {
+		return false
 	}
-	if files == nil {
-		return -1, true
+	if files != nil {
+		d.files = append(d.files, files...)
+		d.lists = append(d.lists, fileList{from, packaged, len(files)})
 	}
-	d.files = append(d.files, files...)
-	return len(files), true
+	return true
+}
+
+// wanted are the names of files whose layers are to be told, and where these
+// files are.
+func (d *spdx) wanted() (names []string, at []int) {
+	for i, data := range d.files {
+		var f struct {
+			Name    string `json:"fileName"`
+			Comment string `json:"comment"`
+		}
+		if json.Unmarshal(data, &f) == nil && f.Name != "" && f.Comment == "" {
+			names, at = append(names, f.Name), append(at, i)
+		}
+	}
+	return names, at
+}
+
+// commented is a file with a comment.
+func commented(file json.RawMessage, text string) (json.RawMessage, error) {
+	var f object
+	if err := json.Unmarshal(file, &f); err != nil {
+		return nil, err
+	}
+	f.set(spdxComment, text)
+	return encodeJSON(f)
 }
 
 // encode puts the document together again.
 func (d *spdx) encode(creator string) ([]byte, error) {
 	rest := d.files
-	give := func(to object, n int) {
-		if n >= 0 {
-			to.set(spdxFiles, rest[:n])
-			rest = rest[n:]
+	for _, l := range d.lists {
+		l.in.set(spdxFiles, rest[:l.n])
+		rest = rest[l.n:]
+		if l.packaged >= 0 {
+			var err error
+			if d.packages[l.packaged], err = encodeJSON(l.in); err != nil {
+				return nil, err
+			}
 		}
-	}
-	give(d.root, d.atRoot)
-	for i, p := range d.packages {
-		give(p, d.in[i])
 	}
 	if d.packages != nil {
 		d.root.set(spdxPackages, d.packages)
@@ -142,15 +174,6 @@ func (d *spdx) encode(creator string) ([]byte, error) {
 	return encodeJSON(d.root)
 }
 
-// wanted is the name of a file whose layer is to be told.
-func (o object) wanted() (string, bool) {
-	var name, comment string
-	if !o.get(spdxName, &name) || !o.get(spdxComment, &comment) {
-		return "", false
-	}
-	return name, name != "" && comment == ""
-}
-
 // get decodes a member; one that is not there leaves to as it is. It tells
 // whether the member has the right shape.
 func (o object) get(name string, to any) bool {
@@ -158,11 +181,8 @@ func (o object) get(name string, to any) bool {
 	return !ok || json.Unmarshal(data, to) == nil
 }
 
-// set replaces a member. An object that is null in the document takes none.
+// set replaces a member.
 func (o object) set(name string, v any) {
-	if o == nil {
-		return
-	}
 	// What was decoded can be encoded.
 	if data, err := encodeJSON(v); err == nil {
 		o[name] = data
