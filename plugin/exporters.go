@@ -18,6 +18,7 @@ func (b *Builder) newExporters(registries *registry.Client, sessions *session.Ma
 	images := image.Config{
 		Namespace: h.Namespace, Content: h.Content, Leases: h.Leases, Images: h.Images, Snapshotter: h.Snapshotter,
 		SnapshotterName: h.SnapshotterName, Applier: h.Applier, Registry: registries, Durable: h.Sync, Creator: creator,
+		Linked: h.Private,
 	}
 	if own, ok := h.Backend.(*snapshotter.Snapshotter); ok {
 		images.UpperDir = own.UpperDir
@@ -29,6 +30,7 @@ func (b *Builder) newExporters(registries *registry.Client, sessions *session.Ma
 	}
 	return map[string]export.Exporter{
 		"image":  image.New(images),
+		"moby":   image.NewEngine(images),
 		"oci":    archives(archive.OCI),
 		"docker": archives(archive.Docker),
 		"local":  files.New(files.Config{Sessions: sessions}),

@@ -127,12 +127,13 @@ func (h *Host) reach(ctx context.Context, cfg *Config) (choice, error) {
 
 // contract is what the builder sees.
 func (h *Host) contract(cfg *Config, chosen choice) plugin.Host {
-	blobs := contentproxy.NewContentStore(h.conn)
-	own := differ.New(blobs, differ.Config{})
+	holds := leasesproxy.NewLeaseManager(leasesapi.NewLeasesClient(h.conn))
+	store := &blobs{Store: contentproxy.NewContentStore(h.conn), leases: holds}
+	own := differ.New(store, differ.Config{})
 	return plugin.Host{
-		Content:         blobs,
+		Content:         store,
 		Images:          client.NewImageStoreFromClient(imagesapi.NewImagesClient(h.conn)),
-		Leases:          leasesproxy.NewLeaseManager(leasesapi.NewLeasesClient(h.conn)),
+		Leases:          holds,
 		Namespaces:      client.NewNamespaceStoreFromClient(namespacesapi.NewNamespacesClient(h.conn)),
 		Snapshotter:     snapshotsproxy.NewSnapshotter(snapshotsapi.NewSnapshotsClient(h.conn), chosen.name),
 		SnapshotterName: chosen.name,

@@ -41,6 +41,9 @@ type Config struct {
 	Creator string
 	// Registry, optional, reaches registries. Without it "push" is refused.
 	Registry *registry.Client
+	// Linked says that the content store keeps uncompressed layers as links to
+	// the files of snapshots, and that nobody else pushes from it.
+	Linked bool
 	// Durable, optional, returns when all that the stores have acknowledged
 	// will survive a power loss. It is called before an export is reported to
 	// be done.
@@ -82,9 +85,9 @@ func (e *Exporter) Resolve(_ context.Context, attrs map[string]string) (export.I
 			return nil, err
 		}
 	}
-	// A store on this machine needs nothing smaller: layers stay as they are,
-	// and cost one hash. Whoever pushes or asks for a compression gets it.
-	if !in.push && !asksCompression(attrs) {
+	// Such a store needs nothing smaller: layers stay as they are, and cost one
+	// hash. Whoever pushes or asks for a compression gets it.
+	if e.cfg.Linked && !in.push && !asksCompression(attrs) {
 		in.opts.Layers.Compression = ref.Uncompressed
 	}
 	return in, in.check()
