@@ -62,6 +62,8 @@ type Builder struct {
 	Builds *build.Builder
 
 	host       Host
+	version    control.Version
+	sessions   *session.Manager
 	registries *registry.Client
 	refs       *ref.Store
 	graph      *graph.Solver
@@ -77,14 +79,14 @@ type Builder struct {
 // Assemble puts a builder together. It starts no build; background work ends
 // with ctx or Close.
 func Assemble(ctx context.Context, opt Options) (b *Builder, err error) {
-	b = &Builder{host: opt.Host}
+	b = &Builder{host: opt.Host, version: opt.Version, sessions: session.NewManager()}
 	// A return of nil sets b before this runs.
 	defer func(b *Builder) {
 		if err != nil {
 			err = errors.Join(err, b.Close(context.WithoutCancel(ctx)))
 		}
 	}(b)
-	sessions := session.NewManager()
+	sessions := b.sessions
 	results, err := b.openState(ctx, opt)
 	if err != nil {
 		return nil, err

@@ -52,6 +52,11 @@ func run(stop *stopping, s *Settings) (err error) {
 		return err
 	}
 	defer closeListeners(listeners)
+	docker, err := openDocker(stop.run, s)
+	if err != nil {
+		return err
+	}
+	defer docker.close()
 
 	host, err := openHost(stop.run, s)
 	if err != nil {
@@ -97,7 +102,10 @@ func run(stop *stopping, s *Settings) (err error) {
 	go watchHangups(stop.run, s, builder)
 	server, checks := newServer(stop.run, s.Namespace, traces)
 	builder.Control.Register(server)
-	return serve(stop, server, checks, listeners)
+	if err := docker.assemble(stop.run, builder); err != nil {
+		return err
+	}
+	return serve(stop, server, checks, listeners, docker)
 }
 
 // newServer makes the gRPC server with what every listener has.
@@ -127,9 +135,10 @@ func useBuffers() {
 }
 
 // serve runs the server on all listeners until the first signal.
-func serve(stop *stopping, server *grpc.Server, checks *health.Server, listeners []net.Listener) error {
+func serve(stop *stopping, server *grpc.Server, checks *health.Server, listeners []net.Listener, docker *dockerDoor) error {
 	group, ctx := errgroup.WithContext(stop.run)
-	for _, l := range listeners {
+	docker.serve(ctx, group)
+	for _, l := range append(docker.grpc(), listeners...) {
 		group.Go(func() error {
 			if err := server.Serve(l); err != nil {
 				return fmt.Errorf("serve %s: %w", l.Addr(), err)
@@ -146,6 +155,7 @@ func serve(stop *stopping, server *grpc.Server, checks *health.Server, listeners
 		cut, cancel := context.WithTimeout(stop.shutdown, gracePeriod)
 		defer cancel()
 		defer context.AfterFunc(cut, server.Stop)()
+		docker.shutdown(cut)
 		server.GracefulStop()
 		return nil
 	})
