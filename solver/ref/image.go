@@ -38,7 +38,8 @@ type image struct {
 // FromLayers returns the file system of an image's layers, base first; nil for
 // none. Each layer becomes a ref named after its chain ID, with a snapshot
 // named as containerd names it, so images share layers with each other and
-// with what containerd unpacked. Blobs are fetched in parallel with each other
+// with what containerd unpacked. Of images that have the same layers in other
+// blobs, each keeps its own: they share snapshots only. Blobs are fetched in parallel with each other
 // and with the unpacking of those below; what is there already is not fetched.
 // Concurrent calls share the work. A layer that is not what its DiffID says is
 // an error of kind FailedPrecondition.
@@ -80,13 +81,24 @@ func (s *Store) FromLayers(ctx context.Context, layers []Layer, p LayerProvider,
 // layer returns the entry of layer i, and with it of all below, with one hold
 // for the caller. Waits go from a layer to the one below only.
 func (im *image) layer(ctx context.Context, i int) (*entry, error) {
-	s, chain := im.s, im.chains[i]
-	e, err := s.hold(ctx, chain.Encoded())
+	e, err := im.layerAs(ctx, i, im.chains[i].Encoded())
+	if err != nil || im.same(e, i) {
+		return e, err
+	}
+	im.s.release(context.WithoutCancel(ctx), e)
+	return im.layerAs(ctx, i, im.otherID(i))
+}
+
+// layerAs returns the entry of layer i under that name, which may be made of
+// the blobs of another image.
+func (im *image) layerAs(ctx context.Context, i int, id string) (*entry, error) {
+	s := im.s
+	e, err := s.hold(ctx, id)
 	if err == nil || !errdefs.IsNotFound(err) {
 		return e, err
 	}
-	v, err := s.flights.do(ctx, "layer "+chain.String(), work{
-		run: func(ctx context.Context) (any, error) { return im.make(ctx, i) },
+	v, err := s.flights.do(ctx, "layer "+id, work{
+		run: func(ctx context.Context) (any, error) { return im.make(ctx, i, id) },
 		join: func(v any) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -100,13 +112,39 @@ func (im *image) layer(ctx context.Context, i int) (*entry, error) {
 	return v.(*entry), nil
 }
 
+// same reports whether the ref of layer i is made of the image's own blobs.
+func (im *image) same(e *entry, i int) bool {
+	for ; i >= 0; i-- {
+		b, ok := e.blob(originalVariant)
+		if ok && b.Descriptor.Digest != im.layers[i].Descriptor.Digest {
+			return false
+		}
+		if len(e.parents) == 0 {
+			break
+		}
+		e = e.parents[0]
+	}
+	return true
+}
+
+// otherID names layer i by the blobs of the image, for when its name is taken
+// by another image with the same content.
+func (im *image) otherID(i int) string {
+	h := digest.Canonical.Digester()
+	fmt.Fprintln(h.Hash(), im.chains[i])
+	for _, l := range im.layers[:i+1] {
+		fmt.Fprintln(h.Hash(), l.Descriptor.Digest)
+	}
+	return h.Digest().Encoded()
+}
+
 // make makes layer i: fetches it while those below are being made, and unpacks
 // it on top of them.
-func (im *image) make(ctx context.Context, i int) (_ *entry, err error) {
+func (im *image) make(ctx context.Context, i int, id string) (_ *entry, err error) {
 	s, chain := im.s, im.chains[i]
 	rec := s.newRecord(kindLayer, im.opts)
 	rec.Kept = false
-	rec.ID = chain.Encoded()
+	rec.ID = id
 	// The id may come again after the ref was removed, the lease must not.
 	rec.Lease = leasePrefix + rec.ID + "-" + s.unique()
 	rec.Snapshot = chain.String()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -171,6 +172,55 @@ func TestFromLayers(t *testing.T) {
 			t.Errorf("left behind: %+v", l)
 		}
 	})
+}
+
+// TestFromLayersOwnBlobs has two images with the same layers, the lowest packed
+// in another way: each is passed on as it came, and they share snapshots.
+func TestFromLayersOwnBlobs(t *testing.T) {
+	f := newFixture(t, hostOptions{})
+	ctx := t.Context()
+	whole := f.layered(files{"a": "1", "b": "2"}, 2)
+	one, err := whole.Layers(ctx, LayerOptions{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	zstd, err := whole.Layers(ctx, LayerOptions{Compression: Zstd}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	two := []Layer{zstd[0], one[1]}
+	g := f.push(append(slices.Clone(one), two...))
+	f.release(whole)
+	f.left()
+	var held []*Ref
+	for range 2 {
+		for _, want := range [][]Layer{one, two} {
+			r, err := f.FromLayers(ctx, want, g, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			held = append(held, r)
+			got, err := r.Layers(ctx, LayerOptions{}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, l := range got {
+				if l.Descriptor.Digest != want[i].Descriptor.Digest {
+					t.Errorf("layer %d is %s, want %s", i, l.Descriptor.Digest, want[i].Descriptor.Digest)
+				}
+			}
+		}
+	}
+	if held[0].ID() != held[2].ID() || held[1].ID() != held[3].ID() {
+		t.Error("the same image is another ref each time")
+	}
+	if held[0].Info().Snapshot != held[1].Info().Snapshot {
+		t.Error("snapshots are not shared")
+	}
+	f.release(held...)
+	if l := f.left(); l != (left{}) {
+		t.Errorf("left behind: %+v", l)
+	}
 }
 
 func TestFromLayersAdopts(t *testing.T) {
