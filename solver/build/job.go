@@ -56,7 +56,9 @@ type job struct {
 	// inspected says that a frontend may look into failed steps, failures what
 	// those left.
 	inspected bool
-	failures  failures
+	// advice is about the result, for the client; set before the export.
+	advice   []solver.WarningEvent
+	failures failures
 }
 
 // open starts a build: from here on its events can be read.

@@ -66,6 +66,7 @@ func (b *Builder) Solve(ctx context.Context, req *Request) (resp *Response, err 
 	if built, err = j.attest(ctx, res, rec.Started); err != nil {
 		return nil, err
 	}
+	j.advice = built.platformAdvice()
 	src, release, err := j.source(ctx, built)
 	if err != nil {
 		return nil, err
@@ -269,6 +270,9 @@ func (j *job) export(ctx context.Context, outputs []export.Instance, src *export
 	done := &exported{values: map[string]string{}, descriptors: map[int]ocispecs.Descriptor{}}
 	responses := make([]*export.Response, len(outputs))
 	var mu sync.Mutex
+	if len(outputs) == 0 {
+		j.advise(&inlineEnv{job: j, vertex: j.exportVertex(0)})
+	}
 	group, gctx := errgroup.WithContext(ctx)
 	for i, out := range outputs {
 		group.Go(func() error {
@@ -293,13 +297,27 @@ func (j *job) export(ctx context.Context, outputs []export.Instance, src *export
 	return done, nil
 }
 
+// exportVertex is what clients know an exporter by.
+func (j *job) exportVertex(i int) digest.Digest {
+	return digest.FromString(j.request.SessionID + "-export-" + strconv.Itoa(i))
+}
+
+// advise tells what the client should know about the result.
+func (j *job) advise(env solver.Env) {
+	for _, w := range j.advice {
+		env.Emit(solver.Event{Warning: &w})
+	}
+}
+
 // exportOne runs one exporter as a vertex, its finish included: a push is
 // part of what the user watches.
 func (j *job) exportOne(ctx context.Context, i int, out export.Instance, src *export.Source) (*export.Response, error) {
 	var resp *export.Response
-	dgst := digest.FromString(j.request.SessionID + "-export-" + strconv.Itoa(i))
 	ctx, end := j.builder.cfg.Span(ctx, out.Name())
-	err := j.inline(dgst, out.Name(), func(env solver.Env) error {
+	err := j.inline(j.exportVertex(i), out.Name(), func(env solver.Env) error {
+		if i == 0 {
+			j.advise(env)
+		}
 		var err error
 		resp, err = out.Export(ctx, src, export.Target{Env: env, ID: i})
 		if err != nil {
