@@ -53,6 +53,8 @@ type CompareOptions struct {
 	Level *int
 	// Estargz makes a gzip layer that can be read file by file.
 	Estargz bool
+	// Workers bounds the cores that compress; 0 is all. It changes no byte.
+	Workers int
 	// Index asks for the index even where it would cost more than the blob: a
 	// linked blob is hashed once, an index twice more.
 	Index bool
@@ -96,11 +98,12 @@ type comparison struct {
 	level     *int
 	index     bool
 	estargz   bool
+	workers   int
 }
 
 // newComparison checks the options.
 func (d *Differ) newComparison(ctx context.Context, opts CompareOptions) (*comparison, error) {
-	c := &comparison{differ: d, level: opts.Level, index: opts.Index, estargz: opts.Estargz}
+	c := &comparison{differ: d, level: opts.Level, index: opts.Index, estargz: opts.Estargz, workers: opts.Workers}
 	for _, o := range opts.Diff {
 		if err := o(&c.config); err != nil {
 			return nil, fmt.Errorf("apply diff option: %w", err)
@@ -265,9 +268,9 @@ func (c *comparison) compressor(w io.Writer) (io.WriteCloser, error) {
 		return c.config.Compressor(w, c.config.MediaType)
 	}
 	if c.estargz {
-		return stargz.New(w, c.level)
+		return stargz.New(w, compress.Options{Level: c.level, Workers: c.workers})
 	}
-	return compress.NewWriter(w, c.algorithm, compress.Options{Level: c.level})
+	return compress.NewWriter(w, c.algorithm, compress.Options{Level: c.level, Workers: c.workers})
 }
 
 // commit makes the blob visible with its labels. The same layer may be there

@@ -43,7 +43,7 @@ func (d layerDiffer) CompareLayer(ctx context.Context, lower, upper []mount.Moun
 	}
 	if own, ok := d.host.Comparer.(*differ.Differ); ok {
 		l, err := own.CompareLayer(ctx, lower, upper, differ.CompareOptions{
-			MediaType: media, Level: opt.Level, Estargz: opt.Compression == ref.Estargz, Index: opt.Index, Diff: options,
+			MediaType: media, Level: opt.Level, Estargz: opt.Compression == ref.Estargz, Index: opt.Index, Workers: opt.Workers, Diff: options,
 		})
 		return ref.Layer{Descriptor: l.Descriptor, DiffID: l.DiffID}, l.Index, err
 	}
@@ -78,7 +78,9 @@ func (c layerConverter) ConvertLayer(ctx context.Context, desc ocispecs.Descript
 	if !ok {
 		return ref.Layer{}, fmt.Errorf("compression %q is not known", opt.Compression)
 	}
-	l, err := c.own.ConvertLayer(ctx, desc, differ.CompareOptions{MediaType: media, Level: opt.Level, Estargz: opt.Compression == ref.Estargz})
+	l, err := c.own.ConvertLayer(ctx, desc, differ.CompareOptions{
+		MediaType: media, Level: opt.Level, Estargz: opt.Compression == ref.Estargz, Workers: opt.Workers,
+	})
 	return ref.Layer{Descriptor: l.Descriptor, DiffID: l.DiffID}, err
 }
 

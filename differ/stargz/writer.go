@@ -45,12 +45,11 @@ type Writer struct {
 	err    error // set before done is closed
 }
 
-// New starts a layer that is written to w. level is that of gzip, nil for the
-// default.
-func New(w io.Writer, level *int) (*Writer, error) {
-	c := &compressor{options: compress.Options{Level: level}, table: compress.DefaultGzipLevel}
-	if level != nil {
-		c.table = *level
+// New starts a layer that is written to w; the options are those of gzip.
+func New(w io.Writer, options compress.Options) (*Writer, error) {
+	c := &compressor{options: options, table: compress.DefaultGzipLevel}
+	if options.Level != nil {
+		c.table = *options.Level
 	}
 	// The level is checked before anything is written.
 	if _, err := compress.NewWriter(io.Discard, compress.Gzip, c.options); err != nil {

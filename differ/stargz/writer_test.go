@@ -12,6 +12,8 @@ import (
 	"github.com/containerd/stargz-snapshotter/estargz"
 	"github.com/klauspost/compress/gzip"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/kilnbuild/kiln/differ/compress"
 )
 
 // sample is a tar with a directory, small files and one of several chunks.
@@ -48,7 +50,7 @@ func sample(t *testing.T) []byte {
 func layer(t *testing.T, data []byte, level *int) ([]byte, Result) {
 	t.Helper()
 	var out bytes.Buffer
-	w, err := New(&out, level)
+	w, err := New(&out, compress.Options{Level: level})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +130,7 @@ func TestSame(t *testing.T) {
 		t.Errorf("level 0 makes %d bytes, the default %d", len(stored), len(want))
 	}
 	ten := 10
-	if _, err := New(io.Discard, &ten); err == nil {
+	if _, err := New(io.Discard, compress.Options{Level: &ten}); err == nil {
 		t.Error("there is no level 10")
 	}
 }
@@ -144,7 +146,7 @@ func TestRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, data := range map[string][]byte{"table": bad.Bytes(), "noise": bytes.Repeat([]byte("x"), 4<<20)} {
-		w, err := New(io.Discard, nil)
+		w, err := New(io.Discard, compress.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

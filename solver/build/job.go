@@ -34,6 +34,9 @@ type job struct {
 
 	// policies apply to every source of the build.
 	policies *policy.Set
+	// ahead prepares exports while steps run; nil if there is nothing to
+	// prepare. It is set before the first step.
+	ahead *ahead
 	// allowed has what policies made of sources, described what is known of
 	// them.
 	allowed   memo[*pb.SourceOp]
@@ -65,6 +68,9 @@ type job struct {
 func (b *Builder) open(req *Request) (*job, error) {
 	if req.ID == "" {
 		return nil, fmt.Errorf("a build needs an id: %w", errdefs.ErrInvalidArgument)
+	}
+	if err := b.admit(); err != nil {
+		return nil, err
 	}
 	j := &job{
 		builder: b, id: req.ID, request: req, stream: progress.NewStream(progress.StreamConfig{}),

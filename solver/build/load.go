@@ -59,7 +59,7 @@ func (j *job) loadAt(ctx context.Context, def *pb.Definition, depth int, policie
 		if err != nil {
 			return nil, sourced(g, &solver.VertexError{Digest: v.Digest, Name: v.Name, Err: err})
 		}
-		out := &solver.Vertex{Digest: names.digest(v), Name: v.Name, Op: op, Options: v.Options()}
+		out := &solver.Vertex{Digest: names.digest(v), Name: v.Name, Op: j.watch(op, v, names), Options: v.Options()}
 		for _, in := range v.Inputs {
 			out.Inputs = append(out.Inputs, solver.Edge{Vertex: made[in.Vertex], Index: in.Index})
 		}

@@ -55,13 +55,17 @@ func (b *Builder) Solve(ctx context.Context, req *Request) (resp *Response, err 
 		return nil, err
 	}
 	defer j.importCaches(ctx)()
+	j.ahead = startAhead(ctx, outputs, requestEnv{req})
+	defer j.ahead.stop(ctx)
 	res, err := j.result(ctx)
 	if err != nil {
 		return nil, err
 	}
+	j.ahead.expect(res)
 	if err := evaluate(ctx, res); err != nil {
 		return nil, err
 	}
+	j.ahead.finish()
 	rec.Metadata = res.Metadata
 	if built, err = j.attest(ctx, res, rec.Started); err != nil {
 		return nil, err

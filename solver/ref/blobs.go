@@ -46,6 +46,9 @@ type LayerOptions struct {
 	Force bool
 	// Epoch, if set, bounds modification times in layers made here.
 	Epoch *time.Time
+	// Workers bounds the cores that compress one layer; 0 is all. It changes
+	// no byte.
+	Workers int
 }
 
 // Layers returns the layers of the file system as blobs in the content store,
@@ -122,7 +125,7 @@ func (s *Store) blob(ctx context.Context, e *entry, opt LayerOptions) (blobRecor
 		if b, ok := e.blob(variant); ok && s.present(ctx, b) {
 			return b, nil
 		}
-		copt := CompareOptions{Compression: opt.Compression, Level: opt.Level, Epoch: opt.Epoch}
+		copt := CompareOptions{Compression: opt.Compression, Level: opt.Level, Epoch: opt.Epoch, Workers: opt.Workers}
 		var b blobRecord
 		var err error
 		if came && s.cfg.Converter != nil {

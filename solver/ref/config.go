@@ -102,6 +102,8 @@ type CompareOptions struct {
 	Epoch *time.Time
 	// Index asks for the layer's index even where it does not come for free.
 	Index bool
+	// Workers bounds the cores that compress; 0 is all.
+	Workers int
 }
 
 // Values of Compression.

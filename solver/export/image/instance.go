@@ -19,6 +19,8 @@ type instance struct {
 	settings
 	// metadata replaces that of the result.
 	metadata map[string]string
+	// uploads are those under way, early ones among them.
+	uploads uploads
 }
 
 // Name implements export.Instance.
@@ -62,7 +64,7 @@ func (in *instance) Export(ctx context.Context, src *export.Source, t export.Tar
 		return resp, nil
 	}
 	resp.Finalize = func(ctx context.Context) error {
-		p := &pusher{cfg: cfg, settings: in.settings, image: im, env: t.Env}
+		p := &pusher{cfg: cfg, settings: in.settings, image: im, env: t.Env, uploads: &in.uploads}
 		for _, name := range names.given {
 			if err := p.push(ctx, name); err != nil {
 				return fmt.Errorf("failed to push %s: %w", name, err)

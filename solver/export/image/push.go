@@ -27,8 +27,9 @@ import (
 type pusher struct {
 	cfg *Config
 	settings
-	image *manifest.Image
-	env   solver.Env
+	image   *manifest.Image
+	env     solver.Env
+	uploads *uploads
 }
 
 // push uploads the image under a name: what manifests name before the
@@ -36,15 +37,11 @@ type pusher struct {
 // an image.
 func (p *pusher) push(ctx context.Context, name string) error {
 	ctx = namespaces.WithNamespace(ctx, p.cfg.Namespace)
-	named, tagged, err := p.parse(name)
+	repo, named, tagged, err := p.open(name)
 	if err != nil {
 		return err
 	}
-	repo, err := p.cfg.Registry.Repository(named.String(), registry.Options{Sessions: p.env.Sessions, Insecure: p.insecure})
-	if err != nil {
-		return err
-	}
-	if err := p.blobs(ctx, repo, named); err != nil {
+	if err := p.pushBlobs(ctx, repo, named); err != nil {
 		return err
 	}
 	root := p.image.Descriptor
@@ -58,6 +55,16 @@ func (p *pusher) push(ctx context.Context, name string) error {
 		return repo.Push(ctx, root, p.cfg.Content, nil)
 	}
 	return repo.PushTag(ctx, root, p.cfg.Content)
+}
+
+// open returns the repository that a name stands for.
+func (p *pusher) open(name string) (*registry.Repository, reference.Named, bool, error) {
+	named, tagged, err := p.parse(name)
+	if err != nil {
+		return nil, nil, false, err
+	}
+	repo, err := p.cfg.Registry.Repository(named.String(), registry.Options{Sessions: p.env.Sessions, Insecure: p.insecure})
+	return repo, named, tagged, err
 }
 
 // parse reads a name and tells whether the image gets a tag at the registry.
@@ -77,21 +84,27 @@ func (p *pusher) parse(name string) (reference.Named, bool, error) {
 	return parsed, false, nil
 }
 
+// pushBlobs uploads what manifests name.
+func (p *pusher) pushBlobs(ctx context.Context, repo *registry.Repository, named reference.Named) error {
+	defer progress.Status(p.env, "pushing layers", "").Done()
+	return p.blobs(ctx, repo, named, p.image.Blobs())
+}
+
 // blobs uploads layers and configurations, each once. The registry client
 // bounds how many at a time.
-func (p *pusher) blobs(ctx context.Context, repo *registry.Repository, named reference.Named) error {
-	defer progress.Status(p.env, "pushing layers", "").Done()
+func (p *pusher) blobs(ctx context.Context, repo *registry.Repository, named reference.Named, list []ocispecs.Descriptor) error {
 	remember, err := docker.AppendDistributionSourceLabel(p.cfg.Content, named.String())
 	if err != nil {
 		return fmt.Errorf("name repository %s: %w", named, err)
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	for _, desc := range p.image.Blobs() {
+	for _, desc := range list {
 		if images.IsNonDistributable(desc.MediaType) {
 			continue
 		}
 		group.Go(func() error {
-			if err := p.blob(ctx, repo, desc); err != nil {
+			key := repo.Name() + " " + desc.Digest.String()
+			if err := p.uploads.do(ctx, key, func() error { return p.blob(ctx, repo, desc) }); err != nil {
 				return err
 			}
 			if images.IsLayerType(desc.MediaType) {
