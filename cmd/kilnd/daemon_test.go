@@ -62,14 +62,19 @@ func start(t *testing.T, root string, configure func(*exec.Cmd), args ...string)
 	return d
 }
 
-// told waits for a message to the service manager.
+// told waits for a message to the service manager, over other messages.
 func (d *daemonProcess) told(want string) {
 	d.t.Helper()
 	buf := make([]byte, 1024)
 	d.notify.SetReadDeadline(time.Now().Add(30 * time.Second))
-	n, err := d.notify.Read(buf)
-	if err != nil || string(buf[:n]) != want {
-		d.t.Fatalf("service manager was told %q (%v), want %q", buf[:n], err, want)
+	for {
+		n, err := d.notify.Read(buf)
+		if err != nil {
+			d.t.Fatalf("service manager was not told %q: %v", want, err)
+		}
+		if string(buf[:n]) == want {
+			return
+		}
 	}
 }
 

@@ -22,14 +22,10 @@ type dockerDoor struct {
 }
 
 // openDocker opens the addresses of the Docker API; none is none.
-func openDocker(ctx context.Context, s *Settings) (*dockerDoor, error) {
-	config, err := listen.ServerTLS(s.GRPC.TLS.Cert, s.GRPC.TLS.Key, s.GRPC.TLS.CA)
-	if err != nil {
-		return nil, err
-	}
-	d := &dockerDoor{}
-	d.listeners, err = listen.Open(ctx, s.DockerAddrs, listen.Options{UID: s.GRPC.UID, GID: s.GRPC.GID, TLS: dockerTLS(config)})
-	return d, err
+func openDocker(ctx context.Context, addresses []string, options listen.Options) (*dockerDoor, error) {
+	options.TLS = dockerTLS(options.TLS)
+	listeners, err := listen.Open(ctx, addresses, options)
+	return &dockerDoor{listeners: listeners}, err
 }
 
 // dockerTLS lets clients agree on HTTP/1: those that could do both get that,

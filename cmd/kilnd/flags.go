@@ -28,6 +28,7 @@ type Flags struct {
 	sidecar     string
 	namespace   string
 	idleStop    time.Duration
+	drain       time.Duration
 }
 
 // workerFlags are the flags that both worker sections have.
@@ -81,7 +82,8 @@ func (f *Flags) registerKiln(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&f.dockerAddrs, "docker-addr", nil, "address to serve the Docker API on (repeatable; off unless set)")
 	fs.StringVar(&f.sidecar, "containerd", "", "address of a running containerd to work in, instead of embedding one")
 	fs.StringVar(&f.namespace, "namespace", "buildkit", "containerd namespace to work in")
-	fs.DurationVar(&f.idleStop, "idle-stop", 0, "stop after so long without a client; 0 is never")
+	fs.DurationVar(&f.idleStop, "idle-stop", 0, "stop after so long without a client and a build; 0 is never")
+	fs.DurationVar(&f.drain, "drain", 0, "let running builds end for so long at the first SIGTERM, taking no new ones; 0 cancels them")
 	fs.BoolVar(&f.noContainer, "no-containerd-socket", false, "do not serve the embedded containerd on a socket")
 }
 

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/containerd/log"
-	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
@@ -24,6 +23,7 @@ import (
 	"github.com/kilnbuild/kiln/plugin"
 	"github.com/kilnbuild/kiln/solver/control"
 	"github.com/kilnbuild/kiln/solver/trace"
+	"github.com/kilnbuild/kiln/systemd"
 )
 
 // gracePeriod is how long calls may take to end after the first signal.
@@ -43,16 +43,22 @@ func run(stop *stopping, s *Settings) (err error) {
 		return fmt.Errorf("make root directory: %w", err)
 	}
 	// Listeners come before the state: clients of a socket unit wait in its queue.
-	tlsConfig, err := listen.ServerTLS(s.GRPC.TLS.Cert, s.GRPC.TLS.Key, s.GRPC.TLS.CA)
+	v, err := openService(systemd.Process())
 	if err != nil {
 		return err
 	}
-	listeners, err := listen.Open(stop.run, s.GRPC.Address, listen.Options{UID: s.GRPC.UID, GID: s.GRPC.GID, TLS: tlsConfig})
+	defer v.sockets.Close()
+	v.claim(s)
+	options, err := v.options(s)
+	if err != nil {
+		return err
+	}
+	listeners, err := listen.Open(stop.run, s.GRPC.Address, options)
 	if err != nil {
 		return err
 	}
 	defer closeListeners(listeners)
-	docker, err := openDocker(stop.run, s)
+	docker, err := openDocker(stop.run, s.DockerAddrs, options)
 	if err != nil {
 		return err
 	}
@@ -99,13 +105,15 @@ func run(stop *stopping, s *Settings) (err error) {
 		defer cancel()
 		err = errors.Join(err, builder.Close(grace))
 	}()
-	go watchHangups(stop.run, s, builder)
+	go watchHangups(stop.run, s, builder, v)
 	server, checks := newServer(stop.run, s.Namespace, traces)
 	builder.Control.Register(server)
 	if err := docker.assemble(stop.run, builder); err != nil {
 		return err
 	}
-	return serve(stop, server, checks, listeners, docker)
+	return serve(stop, server, checks, listeners, docker, func(ctx context.Context) func() {
+		return v.serving(ctx, stop, s, builder)
+	})
 }
 
 // newServer makes the gRPC server with what every listener has.
@@ -134,8 +142,10 @@ func useBuffers() {
 	experimental.SetDefaultBufferPool(pool)
 }
 
-// serve runs the server on all listeners until the first signal.
-func serve(stop *stopping, server *grpc.Server, checks *health.Server, listeners []net.Listener, docker *dockerDoor) error {
+// serve runs the server on all listeners until the first signal. It calls ready
+// when it serves, and what that returns when it ends.
+func serve(stop *stopping, server *grpc.Server, checks *health.Server, listeners []net.Listener, docker *dockerDoor,
+	ready func(context.Context) func()) error {
 	group, ctx := errgroup.WithContext(stop.run)
 	docker.serve(ctx, group)
 	for _, l := range append(docker.grpc(), listeners...) {
@@ -147,10 +157,10 @@ func serve(stop *stopping, server *grpc.Server, checks *health.Server, listeners
 		})
 		log.G(ctx).Infof("serving %s", l.Addr())
 	}
-	notify(ctx, daemon.SdNotifyReady)
+	stopping := ready(ctx)
 	group.Go(func() error {
 		<-ctx.Done()
-		notify(ctx, daemon.SdNotifyStopping)
+		stopping()
 		checks.Shutdown()
 		cut, cancel := context.WithTimeout(stop.shutdown, gracePeriod)
 		defer cancel()
@@ -160,13 +170,6 @@ func serve(stop *stopping, server *grpc.Server, checks *health.Server, listeners
 		return nil
 	})
 	return group.Wait()
-}
-
-// notify tells the service manager, if there is one.
-func notify(ctx context.Context, state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
-		log.G(ctx).WithError(err).Warn("service manager could not be told")
-	}
 }
 
 func closeListeners(listeners []net.Listener) {

@@ -33,6 +33,8 @@ type Settings struct {
 	Namespace string
 	// IdleStop ends the daemon after so long without a client; 0 is never.
 	IdleStop time.Duration
+	// Drain is how long builds may go on after the first signal; 0 cancels them.
+	Drain time.Duration
 	// Rootless says that the daemon is not root outside.
 	Rootless bool
 	// Hangups say that the configuration is to be read again, which Again does:
@@ -50,7 +52,8 @@ func (f *Flags) Settings(ctx context.Context, fs *pflag.FlagSet, paths Paths) (*
 		return nil, err
 	}
 	s := &Settings{
-		Config: cfg, DockerAddrs: f.dockerAddrs, Containerd: f.sidecar, Namespace: f.namespace, IdleStop: f.idleStop,
+		Config: cfg, DockerAddrs: f.dockerAddrs, Containerd: f.sidecar, Namespace: f.namespace,
+		IdleStop: choose(fs, "idle-stop", f.idleStop, cfg.Service.IdleStop.Duration), Drain: choose(fs, "drain", f.drain, cfg.Service.Drain.Duration),
 		ServeContainerd: !f.noContainer,
 	}
 	if err := errors.Join(f.general(fs, cfg, paths), f.worker(fs, s)); err != nil {
@@ -235,6 +238,9 @@ func keepStorage(prefix, text string, space *config.Space) error {
 
 // validate checks what can be checked before anything is opened.
 func (s *Settings) validate() error {
+	if s.IdleStop < 0 || s.Drain < 0 {
+		return fmt.Errorf("times to stop after must not be negative: %w", errdefs.ErrInvalidArgument)
+	}
 	for _, e := range s.Entitlements {
 		switch e {
 		case "network.host", "security.insecure", "device":

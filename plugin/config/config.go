@@ -21,6 +21,13 @@ type Config struct {
 	Registry map[string]Registry `toml:"registry"` // by host, optionally with a port
 	Cache    Cache               `toml:"cache"`
 	Workers  Workers             `toml:"worker"`
+	Service  Service             `toml:"service"`
+}
+
+// Service says when the daemon ends, which is kiln's own and not buildkitd's.
+type Service struct {
+	IdleStop Duration `toml:"idleStop"` // without a client and a build; 0 is never
+	Drain    Duration `toml:"drain"`    // how long builds may go on after the first SIGTERM; 0 cancels them
 }
 
 // Log says what is logged and how.

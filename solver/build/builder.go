@@ -94,8 +94,10 @@ type Builder struct {
 	jobs map[string]*job
 	// kept has the streams of ended builds, oldest first.
 	kept []keptStream
-	// changed is closed and replaced when a job is added.
+	// changed is closed and replaced when a job is added or removed.
 	changed chan struct{}
+	// draining refuses new builds.
+	draining bool
 }
 
 type keptStream struct {
@@ -143,8 +145,7 @@ func (b *Builder) add(j *job) error {
 		return fmt.Errorf("job ID %s exists: %w", j.id, errdefs.ErrAlreadyExists)
 	}
 	b.jobs[j.id] = j
-	close(b.changed)
-	b.changed = make(chan struct{})
+	b.wake()
 	return nil
 }
 
@@ -176,6 +177,7 @@ func (b *Builder) remove(j *job) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.jobs, j.id)
+	b.wake()
 	b.kept = append(b.kept, keptStream{j.id, j.stream})
 	if len(b.kept) > keptStreams {
 		b.kept = append([]keptStream(nil), b.kept[1:]...)

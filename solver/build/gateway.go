@@ -41,8 +41,7 @@ func (b *bridge) OpenSession(ctx context.Context, inputs map[string]*pb.Definiti
 func (b *Builder) announce() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	close(b.changed)
-	b.changed = make(chan struct{})
+	b.wake()
 }
 
 // Gateway returns the bridge of a gateway build, which may start a little

@@ -3,8 +3,8 @@
 //
 // # Vocabulary
 //
-// An address is scheme://rest with the schemes unix, tcp and fd. "fd://" is every socket systemd passed in; a socket
-// keeps the owner and mode that its unit gave it. Mutual TLS asks clients for a certificate.
+// An address is scheme://rest with the schemes unix, tcp and fd. "fd://" is every socket systemd passed in that nobody
+// took, "fd://name" those of one FileDescriptorName=; a socket keeps the owner and mode that its unit gave it. Mutual TLS asks clients for a certificate.
 //
 // # Lifecycle
 //

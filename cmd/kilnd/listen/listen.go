@@ -15,7 +15,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
-	"github.com/coreos/go-systemd/v22/activation"
 )
 
 // Options apply to every address they can apply to.
@@ -24,8 +23,19 @@ type Options struct {
 	UID, GID *int
 	// TLS is used on TCP; nil is plain text. On unix sockets it is ignored with a warning.
 	TLS *tls.Config
-	// Inherited returns the sockets that systemd passed in; nil asks the environment.
-	Inherited func() ([]net.Listener, error)
+	// Inherited returns the sockets that systemd passed in under a name, or with
+	// "" those that nobody took yet; nil has none.
+	Inherited func(name string) []net.Listener
+	// Wrap, if set, is put around every socket, under TLS.
+	Wrap func(l net.Listener, inherited bool) net.Listener
+}
+
+// wrap applies Wrap.
+func (o *Options) wrap(l net.Listener, inherited bool) net.Listener {
+	if o.Wrap == nil {
+		return l
+	}
+	return o.Wrap(l, inherited)
 }
 
 // Open opens all addresses in order. The error matches errdefs.ErrInvalidArgument for an address that cannot be
@@ -52,7 +62,7 @@ func Open(ctx context.Context, addresses []string, opts Options) (listeners []ne
 func open(ctx context.Context, address string, opts *Options) ([]net.Listener, error) {
 	scheme, rest, ok := strings.Cut(address, "://")
 	if !ok {
-		return nil, fmt.Errorf("address has no scheme; write unix:///path, tcp://host:port or fd://: %w", errdefs.ErrInvalidArgument)
+		return nil, fmt.Errorf("address has no scheme; write unix:///path, tcp://host:port, fd:// or fd://name: %w", errdefs.ErrInvalidArgument)
 	}
 	switch scheme {
 	case "unix":
@@ -63,12 +73,13 @@ func open(ctx context.Context, address string, opts *Options) ([]net.Listener, e
 		if err != nil {
 			return nil, err
 		}
-		return []net.Listener{l}, nil
+		return []net.Listener{opts.wrap(l, false)}, nil
 	case "tcp":
 		l, err := new(net.ListenConfig).Listen(ctx, "tcp", rest)
 		if err != nil {
 			return nil, err
 		}
+		l = opts.wrap(l, false)
 		if opts.TLS == nil {
 			if !local(l.Addr()) {
 				log.G(ctx).Warnf("%s is open to everybody who can reach it: it has no TLS", address)
@@ -151,33 +162,30 @@ func removeStale(ctx context.Context, path string) error {
 	return os.Remove(path)
 }
 
-// inherited returns the sockets from systemd.
-func inherited(ctx context.Context, rest string, opts *Options) ([]net.Listener, error) {
-	if rest != "" {
-		return nil, fmt.Errorf("fd://%s is unsupported; write fd:// for the sockets that systemd passes: %w", rest, errdefs.ErrInvalidArgument)
-	}
-	get := opts.Inherited
-	if get == nil {
-		get = activation.Listeners
-	}
-	all, err := get()
-	if err != nil {
-		return nil, fmt.Errorf("take sockets from systemd: %w", err)
+// inherited returns the sockets from systemd: all that are left, or those of one name.
+func inherited(ctx context.Context, name string, opts *Options) ([]net.Listener, error) {
+	if strings.Trim(name, "0123456789") == "" && name != "" {
+		return nil, fmt.Errorf("fd://%s is unsupported; sockets have names (FileDescriptorName= of their unit), not numbers: %w", name, errdefs.ErrInvalidArgument)
 	}
 	var listeners []net.Listener
-	for _, l := range all {
-		if l == nil {
-			continue // a descriptor that is no listening socket
-		}
+	if opts.Inherited != nil {
+		listeners = opts.Inherited(name)
+	}
+	for i, l := range listeners {
+		l = opts.wrap(l, true)
 		if opts.TLS != nil && l.Addr().Network() == "tcp" {
 			l = newTLSListener(ctx, l, opts.TLS)
 		}
-		listeners = append(listeners, l)
+		listeners[i] = l
 	}
-	if len(listeners) == 0 {
+	switch {
+	case len(listeners) > 0:
+		return listeners, nil
+	case name == "":
 		return nil, fmt.Errorf("systemd passed no sockets; is the socket unit enabled?: %w", errdefs.ErrNotFound)
+	default:
+		return nil, fmt.Errorf("systemd passed no socket of this name; is its unit enabled, with FileDescriptorName=%s?: %w", name, errdefs.ErrNotFound)
 	}
-	return listeners, nil
 }
 
 // local reports an address that only this machine reaches.

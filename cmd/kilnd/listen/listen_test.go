@@ -54,12 +54,13 @@ func TestUnix(t *testing.T) {
 }
 
 func TestAddresses(t *testing.T) {
-	none := func() ([]net.Listener, error) { return nil, nil }
+	none := func(string) []net.Listener { return nil }
 	for address, want := range map[string]string{
 		"/run/x.sock":       "has no scheme",
 		"npipe:////./pipe":  "unsupported scheme",
 		"unix://relative":   "must be absolute",
 		"fd://3":            "unsupported",
+		"fd://docker":       "FileDescriptorName=docker",
 		"fd://":             "no sockets",
 		"tcp://nowhere:xyz": "listen tcp",
 	} {
@@ -86,11 +87,23 @@ func TestInherited(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ls, err := listen.Open(t.Context(), []string{"fd://"}, listen.Options{
-		Inherited: func() ([]net.Listener, error) { return []net.Listener{nil, inner}, nil },
+	wrapped := 0
+	ls, err := listen.Open(t.Context(), []string{"fd://kilnd"}, listen.Options{
+		Inherited: func(name string) []net.Listener {
+			if name != "kilnd" {
+				return nil
+			}
+			return []net.Listener{inner}
+		},
+		Wrap: func(l net.Listener, inherited bool) net.Listener {
+			if inherited {
+				wrapped++
+			}
+			return l
+		},
 	})
-	if err != nil || len(ls) != 1 {
-		t.Fatalf("%v, %v", ls, err)
+	if err != nil || len(ls) != 1 || wrapped != 1 {
+		t.Fatalf("%v, %v, wrapped %d", ls, err, wrapped)
 	}
 	ls[0].Close()
 }
