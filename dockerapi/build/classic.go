@@ -26,7 +26,7 @@ func (j *job) classic(ctx context.Context, stream *route.Stream) error {
 	}
 	out := newPrinter(text, steps, j.remove)
 	resp, err := j.run(ctx, j.request(), out.show)
-	if gone := out.end(err != nil); gone != nil && err == nil {
+	if gone := out.end(digest.Digest(imageID(resp)), err != nil); gone != nil && err == nil {
 		return gone
 	}
 	if err != nil {

@@ -54,8 +54,9 @@ type printer struct {
 	open bool
 	// at is the step whose turn it is.
 	at int
-	// failed is the step that made the build fail.
+	// failed is the step that made the build fail; built the image, in the end.
 	failed *shown
+	built  digest.Digest
 	err    error
 }
 
@@ -178,7 +179,8 @@ func (p *printer) advance(end bool) {
 		}
 		p.announce(s)
 		p.flush(s)
-		if !p.over(s, end) {
+		// The last one's id is that of the image, which is not known before.
+		if !end && (p.at == len(p.steps)-1 || !p.over(s)) {
 			return
 		}
 		p.finish(s)
@@ -240,11 +242,9 @@ func (p *printer) flush(s *shown) {
 	}
 }
 
-// over tells whether nothing more will be said of a step: it is done, or one
-// that needs it has begun.
-func (p *printer) over(s *shown, end bool) bool {
-	return end || s.done || s.number == 0 || s.digest == "" && p.ready(s, end)
-}
+// over tells whether nothing more will be said of a step about which something
+// was: it is done, or only a later one is seen.
+func (p *printer) over(s *shown) bool { return s.done || s.number == 0 || s.digest == "" }
 
 // finish prints how a step ended.
 func (p *printer) finish(s *shown) {
@@ -289,8 +289,9 @@ func (p *printer) around() bool {
 }
 
 // end tells the rest of a build: all of it, or up to the step that failed.
-func (p *printer) end(failed bool) error {
+func (p *printer) end(built digest.Digest, failed bool) error {
 	if !failed {
+		p.built = built
 		p.advance(true)
 		return p.err
 	}
@@ -312,6 +313,9 @@ func container(s *shown) string { return short(digest.FromString("container " + 
 
 // image is what looks like the id of the image after the step whose turn it is.
 func (p *printer) image(s *shown) string {
+	if p.built != "" && p.at == len(p.steps)-1 {
+		return short(p.built)
+	}
 	for i := p.at; i >= 0 && s.digest == ""; i-- {
 		if p.steps[i].digest != "" && p.steps[i].stage == s.stage {
 			return short(digest.FromString(string(p.steps[i].digest) + s.text))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
@@ -58,12 +59,28 @@ func Status(err error) int {
 
 // WriteError answers with an error. The content type is compared by clients
 // as a string: nothing may be added to it.
-func WriteError(w http.ResponseWriter, err error) {
+func WriteError(w http.ResponseWriter, err error) { writeMessage(w, Status(err), Text(err)) }
+
+// kinds are what errors end in that have a kind, and the status or the context
+// says already.
+var kinds = []error{
+	errdefs.ErrInvalidArgument, errdefs.ErrNotFound, errdefs.ErrAlreadyExists, errdefs.ErrConflict, errdefs.ErrFailedPrecondition,
+	errdefs.ErrNotImplemented, errdefs.ErrUnavailable, errdefs.ErrPermissionDenied, errdefs.ErrUnauthenticated, errdefs.ErrOutOfRange,
+}
+
+// Text is what a client is told of an error: clients compare texts, so what
+// only marks the kind is left out.
+func Text(err error) string {
 	text := err.Error()
 	if s, ok := status.FromError(err); ok {
 		text = s.Message()
 	}
-	writeMessage(w, Status(err), text)
+	for _, kind := range kinds {
+		if rest, ok := strings.CutSuffix(text, ": "+kind.Error()); ok && errors.Is(err, kind) {
+			return rest
+		}
+	}
+	return text
 }
 
 func writeMessage(w http.ResponseWriter, status int, text string) {

@@ -93,5 +93,5 @@ func (s *Stream) Fail(err error, code int) error {
 	if err == nil || !s.Begun() {
 		return err
 	}
-	return s.Send(Message{Error: &Failure{Code: code, Message: err.Error()}})
+	return s.Send(Message{Error: &Failure{Code: code, Message: Text(err)}})
 }

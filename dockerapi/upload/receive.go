@@ -133,7 +133,7 @@ func (r *receiver) receive(in io.Reader) error {
 
 // broken tells what is wrong with an archive that cannot be read on.
 func (r *receiver) broken(err error) error {
-	if r.count == 0 && errors.Is(err, tar.ErrHeader) {
+	if r.count == 0 {
 		return fmt.Errorf("build context is not a tar archive, compressed or not: %w: %w", err, errdefs.ErrInvalidArgument)
 	}
 	return fmt.Errorf("build context breaks off after %d entries: %w: %w", r.count, err, errdefs.ErrInvalidArgument)
