@@ -92,6 +92,12 @@ func TestBuildxAttestations(t *testing.T) {
 		len(told.SLSA.RunDetails.Metadata.Build.Layers) == 0 {
 		t.Errorf("provenance is %+v", told)
 	}
+	shown := b.run("history", "inspect").ok(t).stdout
+	for _, want := range []string{"pkg:docker/", "busybox@latest", "https://slsa.dev/provenance/v1", "image.index"} {
+		if !strings.Contains(shown, want) {
+			t.Errorf("the history does not show %q:\n%s", want, shown)
+		}
+	}
 	var kept provenance
 	decode(t, b.run("history", "inspect", "attachment", "--type=provenance").ok(t).stdout, &kept)
 	if !kept.dependsOn("/busybox") {
