@@ -112,7 +112,7 @@ func (g *globals) newRoot(name, version string) *cobra.Command {
 	f.BoolVar(&g.dial.Wait, "wait", false, "wait until the daemon can be reached, --timeout seconds if that is given")
 	g.profiles.add(f)
 	root.Flags().BoolVarP(&showVersion, "version", "v", false, "print the version")
-	root.AddCommand(newBuild(g), newDiskUsage(g), newPrune(g), newPruneHistories(g), newDialStdio(g), newDebug(g, daemonRoot))
+	root.AddCommand(newBuild(g), newDiskUsage(g), newPrune(g), newPruneHistories(g), newDialStdio(g), newDebug(g, daemonRoot), newInstallProxy(g))
 	return root
 }
 
