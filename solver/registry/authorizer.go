@@ -42,6 +42,10 @@ func newAuthorizer(c *Client, r *Repository) *authorizer {
 // Authorize adds what the address asked for earlier, if it did.
 func (a *authorizer) Authorize(ctx context.Context, req *http.Request) error {
 	addr := req.URL.Host
+	if t := a.login(addr).Token; t != "" {
+		req.Header.Set("Authorization", "Bearer "+t)
+		return nil
+	}
 	a.mu.Lock()
 	basic, scopes := a.basic[addr], a.scopes[addr]
 	a.mu.Unlock()
@@ -135,9 +139,12 @@ func (a *authorizer) basicAuth(ctx context.Context, req *http.Request) error {
 	if req.Header.Get("Authorization") != "" {
 		return fmt.Errorf("%w: the registry does not accept the credentials", docker.ErrInvalidAuthorization)
 	}
-	cred, err := a.client.identities.credentials(ctx, a.repo.opt.Sessions(), addr)
-	if err != nil {
-		return err
+	cred := a.login(addr).Credentials
+	if a.repo.opt.Login == nil {
+		var err error
+		if cred, err = a.client.identities.credentials(ctx, a.repo.opt.Sessions(), addr); err != nil {
+			return err
+		}
 	}
 	if cred.Username == "" || cred.Secret == "" {
 		return fmt.Errorf("%w: no basic auth credentials", docker.ErrInvalidAuthorization)

@@ -20,7 +20,7 @@ func (r *Repository) Blob(ctx context.Context, d digest.Digest) (io.ReadCloser, 
 	if err != nil {
 		return nil, 0, err
 	}
-	f, err := r.resolver().Fetcher(ctx, r.spec.String())
+	f, err := r.resolver(nil).Fetcher(ctx, r.spec.String())
 	if err != nil {
 		release()
 		return nil, 0, r.explain(ctx, err, pullDenied)

@@ -94,6 +94,10 @@ type Options struct {
 	// for credentials, most suitable first. It is called anew for each
 	// question, as builds join and leave.
 	Sessions func() []string
+	// Login, optional, returns what a request itself brought for an address
+	// (host[:port]); sessions are not asked then. It must give nothing to
+	// addresses that the credentials are not for, such as mirrors.
+	Login func(addr string) Login
 	// Insecure does without verified certificates and encryption, whatever is
 	// configured for the host.
 	Insecure bool

@@ -58,7 +58,7 @@ func (r *Repository) Resolve(ctx context.Context) (ocispecs.Descriptor, error) {
 		return ocispecs.Descriptor{}, err
 	}
 	defer release()
-	_, desc, err := r.resolver().Resolve(ctx, r.spec.String())
+	_, desc, err := r.resolver(nil).Resolve(ctx, r.spec.String())
 	if err != nil {
 		return ocispecs.Descriptor{}, r.explain(ctx, err, pullDenied)
 	}
@@ -77,7 +77,7 @@ func (r *Repository) Fetch(ctx context.Context, desc ocispecs.Descriptor) (io.Re
 	if err != nil {
 		return nil, err
 	}
-	f, err := r.resolver().Fetcher(ctx, r.spec.String())
+	f, err := r.resolver(nil).Fetcher(ctx, r.spec.String())
 	var rc io.ReadCloser
 	if err == nil {
 		rc, err = f.Fetch(ctx, desc)
@@ -101,7 +101,7 @@ func (r *Repository) Referrers(ctx context.Context, d digest.Digest) ([]ocispecs
 		return nil, err
 	}
 	defer release()
-	f, err := r.resolver().Fetcher(ctx, r.spec.String())
+	f, err := r.resolver(nil).Fetcher(ctx, r.spec.String())
 	if err != nil {
 		return nil, r.explain(ctx, err, pullDenied)
 	}
@@ -157,6 +157,20 @@ func (b *blobReader) Close() error {
 // names must have been pushed before. progress, optional, is told how many
 // more bytes were read.
 func (r *Repository) Push(ctx context.Context, desc ocispecs.Descriptor, from content.Provider, progress func(n int64)) error {
+	_, err := r.Upload(ctx, desc, from, progress)
+	return err
+}
+
+// Uploaded says how a blob came to a registry.
+type Uploaded struct {
+	// There says that it was there already.
+	There bool
+	// From is the repository it was mounted from; empty if it was sent.
+	From string
+}
+
+// Upload is Push, and tells how the blob came there.
+func (r *Repository) Upload(ctx context.Context, desc ocispecs.Descriptor, from content.Provider, progress func(n int64)) (Uploaded, error) {
 	spec := r.spec
 	spec.Object = "@" + desc.Digest.String()
 	return r.push(ctx, spec, desc, from, progress)
@@ -170,34 +184,40 @@ func (r *Repository) PushTag(ctx context.Context, desc ocispecs.Descriptor, from
 	}
 	spec := r.spec
 	spec.Object = tag + "@" + desc.Digest.String()
-	return r.push(ctx, spec, desc, from, nil)
+	_, err := r.push(ctx, spec, desc, from, nil)
+	return err
 }
 
-func (r *Repository) push(ctx context.Context, spec reference.Spec, desc ocispecs.Descriptor, from content.Provider, progress func(int64)) error {
+func (r *Repository) push(ctx context.Context, spec reference.Spec, desc ocispecs.Descriptor, from content.Provider, progress func(int64)) (Uploaded, error) {
 	ctx = quiet(withPatience(ctx))
 	release, err := r.client.limits.acquire(ctx, r.Host(), desc.MediaType)
 	if err != nil {
-		return err
+		return Uploaded{}, err
 	}
 	defer release()
 	pause := firstPause
 	for try := 1; ; try++ {
-		err = r.pushOnce(ctx, spec, desc, from, progress)
+		tracker := docker.NewInMemoryTracker()
+		err = r.pushOnce(ctx, tracker, spec, desc, from, progress)
 		if err == nil {
-			return nil
+			// What is not tracked was sent.
+			st, _ := tracker.GetStatus(remotes.MakeRefKey(ctx, desc))
+			return Uploaded{There: st.Exists, From: st.MountedFrom}, nil
 		}
 		if try == maxPushes || ctx.Err() != nil || !transient(err) || !spend(ctx, pause) || r.client.sleep(ctx, pause) != nil {
-			return fmt.Errorf("push %s to %s: %w", desc.Digest, r.spec.Locator, r.explain(ctx, err, pushDenied))
+			return Uploaded{}, fmt.Errorf("push %s to %s: %w", desc.Digest, r.spec.Locator, r.explain(ctx, err, pushDenied))
 		}
 		pause *= 2
 	}
 }
 
-func (r *Repository) pushOnce(ctx context.Context, spec reference.Spec, desc ocispecs.Descriptor, from content.Provider, progress func(int64)) error {
+func (r *Repository) pushOnce(
+	ctx context.Context, tracker docker.StatusTracker, spec reference.Spec, desc ocispecs.Descriptor, from content.Provider, progress func(int64),
+) error {
 	// Uploads in the background end with this call.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	pusher, err := r.resolver().Pusher(ctx, spec.String())
+	pusher, err := r.resolver(tracker).Pusher(ctx, spec.String())
 	if err != nil {
 		return err
 	}
@@ -236,9 +256,11 @@ func (c *countedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// resolver returns containerd's client of the hosts.
-func (r *Repository) resolver() remotes.Resolver {
+// resolver returns containerd's client of the hosts; tracker, optional, is told
+// of pushes.
+func (r *Repository) resolver(tracker docker.StatusTracker) remotes.Resolver {
 	return docker.NewResolver(docker.ResolverOptions{
+		Tracker: tracker,
 		Hosts:   func(string) ([]docker.RegistryHost, error) { return r.registryHosts(), nil },
 		Headers: http.Header{"User-Agent": []string{r.client.cfg.UserAgent}},
 	})

@@ -144,6 +144,9 @@ func newToken(value string, life time.Duration, now time.Time) token {
 // token returns a token for scopes at an address, on behalf of the first
 // session that can get one.
 func (a *authorizer) token(ctx context.Context, addr string, ch challenge, scopes []string) (token, error) {
+	if a.repo.opt.Login != nil {
+		return a.loginToken(ctx, addr, ch, scopes)
+	}
 	var out token
 	err := a.client.identities.each(ctx, a.repo.opt.Sessions(), addr, func(ctx context.Context, s *session.Session, id identity) error {
 		name := id.name

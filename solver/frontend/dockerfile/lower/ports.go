@@ -42,6 +42,15 @@ func parsePort(text string) (portSpec, error) {
 	return spec, nil
 }
 
+// Ports lists the ports of an expanded argument of EXPOSE as port/protocol.
+func Ports(text string) ([]string, error) {
+	spec, err := parsePort(text)
+	if err != nil {
+		return nil, err
+	}
+	return spec.expand()
+}
+
 // expand lists the ports of a range as port/protocol.
 func (p portSpec) expand() ([]string, error) {
 	if err := p.checkAddress(); err != nil {
