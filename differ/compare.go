@@ -40,8 +40,7 @@ type Layer struct {
 	// DiffID is the digest of the uncompressed tar. An eStargz layer's includes
 	// the table of contents.
 	DiffID digest.Digest
-	// Index describes the layer's files; nil if it was not asked for and would
-	// not have come for free.
+	// Index describes the layer's files; nil with CompareOptions.NoIndex.
 	Index *layerindex.Index
 }
 
@@ -55,9 +54,8 @@ type CompareOptions struct {
 	Estargz bool
 	// Workers bounds the cores that compress; 0 is all. It changes no byte.
 	Workers int
-	// Index asks for the index even where it would cost more than the blob: a
-	// linked blob is hashed once, an index twice more.
-	Index bool
+	// NoIndex saves what an index costs: each byte is hashed twice more.
+	NoIndex bool
 	// Diff carries containerd's options; a media type in it counts if MediaType
 	// is empty.
 	Diff []diff.Opt
@@ -66,15 +64,15 @@ type CompareOptions struct {
 // Compare implements diff.Comparer: it stores the difference of the mounts and
 // returns the blob's descriptor. See CompareLayer.
 func (d *Differ) Compare(ctx context.Context, lower, upper []mount.Mount, opts ...diff.Opt) (ocispec.Descriptor, error) {
-	layer, err := d.CompareLayer(ctx, lower, upper, CompareOptions{Diff: opts})
+	layer, err := d.CompareLayer(ctx, lower, upper, CompareOptions{Diff: opts, NoIndex: true})
 	return layer.Descriptor, err
 }
 
-// CompareLayer stores the difference of the mounts, none of which stand for an
-// empty tree, as a blob with the label
-// containerd.io/uncompressed and returns all that was learnt on the way. A media
-// type that cannot be written is errdefs.ErrNotImplemented, a custom compressor
-// without media type errdefs.ErrInvalidArgument.
+// CompareLayer stores the difference of the mounts as a blob with the label
+// containerd.io/uncompressed and returns all that was learnt on the way. No
+// mounts are an empty tree. A media type that cannot be written is
+// errdefs.ErrNotImplemented, a custom compressor without media type
+// errdefs.ErrInvalidArgument.
 func (d *Differ) CompareLayer(ctx context.Context, lower, upper []mount.Mount, opts CompareOptions) (Layer, error) {
 	job, err := d.newComparison(ctx, opts)
 	if err != nil {
@@ -96,14 +94,14 @@ type comparison struct {
 	config    diff.Config
 	algorithm compress.Algorithm
 	level     *int
-	index     bool
+	noIndex   bool
 	estargz   bool
 	workers   int
 }
 
 // newComparison checks the options.
 func (d *Differ) newComparison(ctx context.Context, opts CompareOptions) (*comparison, error) {
-	c := &comparison{differ: d, level: opts.Level, index: opts.Index, estargz: opts.Estargz, workers: opts.Workers}
+	c := &comparison{differ: d, level: opts.Level, noIndex: opts.NoIndex, estargz: opts.Estargz, workers: opts.Workers}
 	for _, o := range opts.Diff {
 		if err := o(&c.config); err != nil {
 			return nil, fmt.Errorf("apply diff option: %w", err)
@@ -233,6 +231,7 @@ func (c *comparison) write(ctx context.Context, cw content.Writer, pair differdi
 	index, err := differdiff.Write(ctx, tar, pair, differdiff.Options{
 		Epoch:      c.config.SourceDateEpoch,
 		UserXattrs: c.differ.config.UserXattrs,
+		NoIndex:    c.noIndex,
 	})
 	if closeErr := tar.Close(); err == nil {
 		err = closeErr

@@ -22,9 +22,15 @@
 // sits in the upper directory of a layered pair, so that somebody had it open
 // for writing, the bytes (or the link target) decide.
 //
+// A layer is portable if its directory says on top of any tree what its tar
+// says. Overlayfs leaves others: it copies directories up to change something
+// in them that is taken back later, and marks a directory that was made again
+// as opaque, which hides whatever is below, not only what was there. Rebase
+// makes the portable form of a layer.
+//
 // # Lifecycle and concurrency
 //
-// Changes, Write and Index run to completion on the caller's goroutine (Index
+// Changes, Write, Rebase and Index run to completion on the caller's goroutine (Index
 // hashes on all cores) and keep nothing. The trees must not change meanwhile;
 // if they do, the result is an error or a mixture, never a file from outside.
 //

@@ -27,7 +27,9 @@ func (b *Built) platformAdvice() []solver.WarningEvent {
 		asked = strings.Split(v, ",")
 	}
 	var out []solver.WarningEvent
-	warn := func(format string, args ...any) { out = append(out, solver.WarningEvent{Short: fmt.Appendf(nil, format, args...)}) }
+	warn := func(format string, args ...any) {
+		out = append(out, solver.WarningEvent{Short: fmt.Appendf(nil, format, args...)})
+	}
 	var want []ocispecs.Platform
 	for _, s := range asked {
 		p, err := platforms.Parse(s)

@@ -13,6 +13,10 @@
 //     Chain lists those a file system is made of, base first.
 //   - Stack: a ref without a layer of its own, made of layers of others: the
 //     outcome of Merge, and of Diff between a file system and an ancestor.
+//   - Portable form: a layer over the same parent that says what a blob of the
+//     layer would say and nothing else: no opaque directories, nothing that
+//     was touched but not changed. Merge and Diff lay it over other layers in
+//     place of one that was not portable as it was. Its files are hard links.
 //   - Active: a writable layer that becomes a Ref by Commit or vanishes.
 //   - Mutable: an Active with a name that outlives the process: a cache mount.
 //   - Record: what refs.db holds for a ref. Only kept refs and what they are
