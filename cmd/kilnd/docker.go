@@ -90,3 +90,19 @@ func (d *dockerDoor) shutdown(ctx context.Context) {
 
 // close closes the listeners that were never served.
 func (d *dockerDoor) close() { closeListeners(d.listeners) }
+
+// entitle gives builds what those of a Docker engine may ask for, unless the
+// operator has said what they may: "docker build --network=host" works without
+// any configuration there.
+func (d *dockerDoor) entitle(s *Settings) {
+	if len(d.listeners) > 0 && s.Entitlements == nil {
+		s.Entitlements = []string{"network.host"}
+	}
+}
+
+// host keeps images from being taken for a part of the build cache: clients of
+// an engine remove them by name.
+func (d *dockerDoor) host(h plugin.Host) plugin.Host {
+	h.Private = h.Private && len(d.listeners) == 0
+	return h
+}

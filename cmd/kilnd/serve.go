@@ -63,6 +63,7 @@ func run(stop *stopping, s *Settings) (err error) {
 		return err
 	}
 	defer docker.close()
+	docker.entitle(s)
 
 	host, err := openHost(stop.run, s)
 	if err != nil {
@@ -94,7 +95,7 @@ func run(stop *stopping, s *Settings) (err error) {
 	traceSocket, stopTraceSocket := serveTraces(stop.run, s.OTEL.SocketPath, traces)
 	defer stopTraceSocket()
 	builder, err := plugin.Assemble(stop.run, plugin.Options{
-		Host: host.Host(), Config: s.Config, Version: clientVersion(), Executor: s.executor(), Logs: logLimits(os.Getenv),
+		Host: docker.host(host.Host()), Config: s.Config, Version: clientVersion(), Executor: s.executor(), Logs: logLimits(os.Getenv),
 		Traces: traces, TraceSocket: traceSocket, Metrics: prometheus.DefaultRegisterer,
 	})
 	if err != nil {
