@@ -39,7 +39,7 @@ func (c *comparison) storeLinked(ctx context.Context, pair differdiff.Pair) (_ L
 		Epoch:      c.config.SourceDateEpoch,
 		UserXattrs: c.differ.config.UserXattrs,
 		Linker:     blob,
-		NoIndex:    !c.index,
+		NoIndex:    c.noIndex,
 	})
 	if err != nil {
 		return Layer{}, err

@@ -43,7 +43,7 @@ func (d layerDiffer) CompareLayer(ctx context.Context, lower, upper []mount.Moun
 	}
 	if own, ok := d.host.Comparer.(*differ.Differ); ok {
 		l, err := own.CompareLayer(ctx, lower, upper, differ.CompareOptions{
-			MediaType: media, Level: opt.Level, Estargz: opt.Compression == ref.Estargz, Index: opt.Index, Workers: opt.Workers, Diff: options,
+			MediaType: media, Level: opt.Level, Estargz: opt.Compression == ref.Estargz, NoIndex: !opt.Index, Workers: opt.Workers, Diff: options,
 		})
 		return ref.Layer{Descriptor: l.Descriptor, DiffID: l.DiffID}, l.Index, err
 	}

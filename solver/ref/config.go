@@ -100,7 +100,7 @@ type CompareOptions struct {
 	// Epoch, if set, is the latest modification time in the layer; later ones
 	// are set to it.
 	Epoch *time.Time
-	// Index asks for the layer's index even where it does not come for free.
+	// Index asks for the layer's index, which costs more than hashing the blob.
 	Index bool
 	// Workers bounds the cores that compress; 0 is all.
 	Workers int
