@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/kilnbuild/kiln/cmd/internal/manual"
 )
 
 func main() {
@@ -32,10 +34,11 @@ func programName(arg0 string) string {
 // command is the whole command line.
 func command(name string) *cobra.Command {
 	flags := &Flags{}
-	showVersion := false
+	showVersion, manualDir := false, ""
 	cmd := &cobra.Command{
 		Use:           name,
 		Short:         "build container images inside containerd",
+		Long:          description,
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -43,6 +46,9 @@ func command(name string) *cobra.Command {
 			if showVersion {
 				fmt.Fprintln(cmd.OutOrStdout(), versionLine(name))
 				return nil
+			}
+			if manualDir != "" {
+				return manual.Write(manualDir, cmd, manualInfo)
 			}
 			settings, err := flags.Settings(cmd.Context(), cmd.Flags(), DefaultPaths(name))
 			if err != nil {
@@ -65,5 +71,7 @@ func command(name string) *cobra.Command {
 	}
 	flags.register(cmd.Flags(), name)
 	cmd.Flags().BoolVarP(&showVersion, "version", "v", false, "print the version and exit")
+	cmd.Flags().StringVar(&manualDir, manual.Flag, "", "write man pages and completions to this directory and exit")
+	cmd.Flags().Lookup(manual.Flag).Hidden = true
 	return cmd
 }

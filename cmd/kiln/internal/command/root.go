@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kilnbuild/kiln/cmd/internal/manual"
 	"github.com/kilnbuild/kiln/cmd/kiln/internal/client"
 )
 
@@ -68,7 +69,7 @@ func Run(ctx context.Context, name, version string, streams IO, args []string) e
 
 // newRoot declares all commands.
 func (g *globals) newRoot(name, version string) *cobra.Command {
-	showVersion := false
+	showVersion, manualDir := false, ""
 	root := &cobra.Command{
 		Use:           name,
 		Short:         "build container images",
@@ -85,6 +86,9 @@ func (g *globals) newRoot(name, version string) *cobra.Command {
 			if showVersion {
 				_, err := fmt.Fprintln(g.Out, version)
 				return err
+			}
+			if manualDir != "" {
+				return manual.Write(manualDir, cmd, manualInfo)
 			}
 			return cmd.Help()
 		},
@@ -112,8 +116,17 @@ func (g *globals) newRoot(name, version string) *cobra.Command {
 	f.BoolVar(&g.dial.Wait, "wait", false, "wait until the daemon can be reached, --timeout seconds if that is given")
 	g.profiles.add(f)
 	root.Flags().BoolVarP(&showVersion, "version", "v", false, "print the version")
+	root.Flags().StringVar(&manualDir, manual.Flag, "", "write man pages and completions to this directory")
+	root.Flags().Lookup(manual.Flag).Hidden = true
 	root.AddCommand(newBuild(g), newDiskUsage(g), newPrune(g), newPruneHistories(g), newDialStdio(g), newDebug(g, daemonRoot), newInstallProxy(g))
 	return root
+}
+
+// manualInfo is what the manual says beside the commands.
+var manualInfo = manual.Info{
+	Section: 1,
+	Files:   [][2]string{{"/run/kiln/kilnd.sock", "the daemon's socket"}},
+	SeeAlso: []string{"kilnd(8)"},
 }
 
 // openLog prepares what is said beside results and progress.
