@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sys/unix"
 
+	"github.com/kilnbuild/kiln/dockerapi/event"
 	"github.com/kilnbuild/kiln/plugin/config"
 	"github.com/kilnbuild/kiln/snapshotter"
 	"github.com/kilnbuild/kiln/solver/build"
@@ -67,6 +68,10 @@ type Builder struct {
 	registries *registry.Client
 	refs       *ref.Store
 	graph      *graph.Solver
+	// config is the configuration at the start.
+	config *config.Config
+	// events is told what happens to images, for clients of the Docker API.
+	events *event.Hub
 	// networks gives steps their networks.
 	networks *network.Networks
 	// closers are called in reverse.
@@ -79,7 +84,7 @@ type Builder struct {
 // Assemble puts a builder together. It starts no build; background work ends
 // with ctx or Close.
 func Assemble(ctx context.Context, opt Options) (b *Builder, err error) {
-	b = &Builder{host: opt.Host, version: opt.Version, sessions: session.NewManager()}
+	b = &Builder{host: opt.Host, version: opt.Version, sessions: session.NewManager(), config: opt.Config, events: event.NewHub(nil)}
 	// A return of nil sets b before this runs.
 	defer func(b *Builder) {
 		if err != nil {

@@ -30,7 +30,7 @@ func (b *Builder) newExporters(registries *registry.Client, sessions *session.Ma
 	}
 	return map[string]export.Exporter{
 		"image":  image.New(images),
-		"moby":   image.NewEngine(images),
+		"moby":   image.NewEngine(b.engineImages(images)),
 		"oci":    archives(archive.OCI),
 		"docker": archives(archive.Docker),
 		"local":  files.New(files.Config{Sessions: sessions}),

@@ -44,7 +44,9 @@ func configured(changes []string) (*dockerspec.DockerOCIImageConfig, error) {
 }
 
 // changer applies instructions to a configuration.
-type changer struct{ config *dockerspec.DockerOCIImageConfig }
+type changer struct {
+	config *dockerspec.DockerOCIImageConfig
+}
 
 // Word implements instruction.Expander.
 func (c *changer) Word(text string) (string, error) {

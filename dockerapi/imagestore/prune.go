@@ -3,11 +3,14 @@ package imagestore
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/kilnbuild/kiln/dockerapi/event"
 )
 
 // Prune removes the images that a filter chooses: those without a name, or all
@@ -122,4 +125,9 @@ func (s *Store) freed(ctx context.Context, h *held) (int64, error) {
 		}
 	}
 	return total, nil
+}
+
+// Pruned tells listeners that a client pruned images.
+func (s *Store) Pruned(freed int64) {
+	s.cfg.Events.Publish(event.Event{Type: event.TypeImage, Action: "prune", Attributes: map[string]string{"reclaimed": strconv.FormatInt(freed, 10)}})
 }

@@ -119,6 +119,9 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func call(h Handler, w http.ResponseWriter, r *http.Request, name string) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler { //nolint:errorlint // it is thrown as it is
+				panic(p)
+			}
 			log.G(r.Context()).Errorf("panic in %s %s: %v\n%s", r.Method, r.URL.Path, p, debug.Stack())
 			err = fmt.Errorf("internal error: %v: %w", p, errdefs.ErrInternal)
 		}

@@ -10,25 +10,6 @@ import (
 	"github.com/kilnbuild/kiln/dockerapi/route"
 )
 
-// Config is what is told about the daemon.
-type Config struct {
-	// Version of the daemon and the revision of its source.
-	Version, Revision string
-}
-
-// Server has the endpoints.
-type Server struct{ cfg Config }
-
-// New returns a Server.
-func New(cfg Config) *Server { return &Server{cfg: cfg} }
-
-// Register adds the endpoints.
-func (s *Server) Register(m *route.Mux) {
-	m.Handle(http.MethodGet, "/_ping", ping)
-	m.Handle(http.MethodHead, "/_ping", ping)
-	m.Handle(http.MethodGet, "/version", s.version)
-}
-
 // ping tells that the daemon is there, and in the headers what it can do.
 func ping(w http.ResponseWriter, r *http.Request, _ string) error {
 	head := w.Header()
