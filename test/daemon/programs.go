@@ -60,6 +60,9 @@ type client struct {
 	// version is the variable that the program prints as its version; clients
 	// check each other's.
 	version string
+	// module is the folder of the module that pins it, where that is not the
+	// one for all: clients that cannot agree on versions have their own.
+	module string
 }
 
 // clients are the programs of test/interop/tools.
@@ -67,9 +70,20 @@ var clients = map[string]client{
 	"buildctl": {pkg: "github.com/moby/buildkit/cmd/buildctl", version: "github.com/moby/buildkit/version.Version=v0.32.2"},
 	"buildx":   {pkg: "github.com/docker/buildx/cmd/buildx", version: "github.com/docker/buildx/version.Version=v0.36.1"},
 	"ctr":      {pkg: "github.com/containerd/containerd/v2/cmd/ctr", version: "github.com/containerd/containerd/v2/version.Version=v2.4.2"},
+	"containerd": {
+		pkg: "github.com/containerd/containerd/v2/cmd/containerd", version: "github.com/containerd/containerd/v2/version.Version=v2.4.2",
+	},
+	"containerd-shim-runc-v2": {
+		pkg:     "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+		version: "github.com/containerd/containerd/v2/version.Version=v2.4.2",
+	},
+	"nerdctl": {
+		pkg: "github.com/containerd/nerdctl/v2/cmd/nerdctl", version: "github.com/containerd/nerdctl/v2/pkg/version.Version=v2.2.1",
+		module: "nerdctl",
+	},
 }
 
-// Client builds buildctl, buildx or ctr, once per user and pinned version,
+// Client builds one of the clients, for example buildctl, once per user and pinned version,
 // and returns its path.
 func Client(ctx context.Context, name string) (string, error) {
 	once, _ := built.LoadOrStore(name, sync.OnceValues(func() (string, error) { return buildClient(ctx, name) }))
@@ -85,7 +99,7 @@ func buildClient(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	tools := filepath.Join(root, "test", "interop", "tools")
+	tools := filepath.Join(root, "test", "interop", "tools", from.module)
 	pins, err := os.ReadFile(filepath.Join(tools, "go.sum"))
 	if err != nil {
 		return "", fmt.Errorf("read the clients' versions: %w", err)

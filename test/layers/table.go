@@ -182,7 +182,7 @@ var Rooms = []Room{
 	{Path: "cmd/internal/buildinfo", Row: 8, Only: []string{}, Reason: "what a program is called needs nothing of it"},
 	{Path: "cmd/internal/manual", Row: 8, Only: []string{}, Reason: "a manual is written from the commands it is given"},
 	{Path: "cmd/kilnd", Row: 8, Siblings: []string{"systemd", "cmd/internal/buildinfo", "cmd/internal/manual"}, Reason: reasonSibling},
-	{Path: "cmd/containerd-kiln", Row: 8, Siblings: []string{"systemd"}, Reason: reasonSibling},
+	{Path: "cmd/containerd-kiln", Row: 8, Siblings: []string{"systemd", "cmd/internal/buildinfo"}, Reason: reasonSibling},
 	{Path: "cmd/kiln-dockerfile", Row: 8, Only: []string{"solver/frontend/dockerfile", "solver/frontend/gateway/guest"},
 		Reason: "the frontend image holds the frontend and its side of the bridge"},
 	{Path: "cmd/kiln", Row: 8, Siblings: []string{"cmd/internal/buildinfo", "cmd/internal/manual"},
