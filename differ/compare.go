@@ -40,6 +40,8 @@ type Layer struct {
 	// DiffID is the digest of the uncompressed tar. An eStargz layer's includes
 	// the table of contents.
 	DiffID digest.Digest
+	// Linked says that the blob shares most of its bytes with the layer's files.
+	Linked bool
 	// Index describes the layer's files; nil with CompareOptions.NoIndex.
 	Index *layerindex.Index
 }

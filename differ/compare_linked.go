@@ -48,7 +48,7 @@ func (c *comparison) storeLinked(ctx context.Context, pair differdiff.Pair) (_ L
 	if err != nil {
 		return Layer{}, err
 	}
-	layer := Layer{DiffID: dgst, Index: index}
+	layer := Layer{DiffID: dgst, Linked: true, Index: index}
 	desc := ocispec.Descriptor{MediaType: c.config.MediaType, Digest: dgst, Size: size}
 	if err := c.publish(ctx, desc); err != nil {
 		return Layer{}, err

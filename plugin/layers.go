@@ -45,7 +45,7 @@ func (d layerDiffer) CompareLayer(ctx context.Context, lower, upper []mount.Moun
 		l, err := own.CompareLayer(ctx, lower, upper, differ.CompareOptions{
 			MediaType: media, Level: opt.Level, Estargz: opt.Compression == ref.Estargz, NoIndex: !opt.Index, Workers: opt.Workers, Diff: options,
 		})
-		return ref.Layer{Descriptor: l.Descriptor, DiffID: l.DiffID}, l.Index, err
+		return ref.Layer{Descriptor: l.Descriptor, DiffID: l.DiffID, Linked: l.Linked}, l.Index, err
 	}
 	if opt.Compression == ref.Estargz {
 		return ref.Layer{}, nil, fmt.Errorf("compression %s needs kiln's own differ: %w", opt.Compression, errdefs.ErrNotImplemented)

@@ -29,6 +29,8 @@ type Layer struct {
 	Descriptor ocispecs.Descriptor
 	// DiffID is the digest of the uncompressed tar.
 	DiffID digest.Digest
+	// Linked blobs share most of their bytes with the layer's files on disk.
+	Linked bool
 	// CreatedAt and Description tell when and how it was made; may be empty.
 	CreatedAt   *time.Time
 	Description string
@@ -174,7 +176,7 @@ func (s *Store) compareAndIndex(ctx context.Context, e *entry, opt CompareOption
 	if idx != nil && opt.Epoch == nil && !s.hasIndex(ctx, e) {
 		s.putIndex(ctx, e, idx)
 	}
-	b := blobRecord{Descriptor: layer.Descriptor, DiffID: layer.DiffID}
+	b := blobRecord{Descriptor: layer.Descriptor, DiffID: layer.DiffID, Linked: layer.Linked}
 	if opt.Epoch != nil {
 		b.Descriptor.Annotations = maps.Clone(b.Descriptor.Annotations)
 		if b.Descriptor.Annotations == nil {

@@ -60,6 +60,8 @@ type blobRecord struct {
 	DiffID     digest.Digest       `json:"diffID"`
 	// Original blobs came with an image and are passed on as they are.
 	Original bool `json:"original,omitempty"`
+	// Linked blobs take hardly any space beside the layer.
+	Linked bool `json:"linked,omitempty"`
 }
 
 // owners returns the ids of all refs that the ref keeps alive.

@@ -182,7 +182,7 @@ func (s *Store) newItem(rec *record, used usedRecord, size int64) *item {
 	}
 	seen := map[string]bool{}
 	for _, b := range rec.Blobs {
-		if d := b.Descriptor.Digest.String(); !seen[d] {
+		if d := b.Descriptor.Digest.String(); !seen[d] && !b.Linked {
 			seen[d] = true
 			it.blobs += b.Descriptor.Size
 		}
