@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -54,6 +55,11 @@ func (e *Executor) Exec(ctx context.Context, id string, p executor.Process) erro
 	if err != nil {
 		return errors.Join(err, closeIO(&p))
 	}
+	if !ct.joins.enter() {
+		return errors.Join(fmt.Errorf("container %s is being ended: %w", id, errdefs.ErrNotFound), context.Cause(ctx), closeIO(&p))
+	}
+	leave := sync.OnceFunc(ct.joins.leave)
+	defer leave()
 	stdio, err := newStdio(&p)
 	if err != nil {
 		return err
@@ -76,6 +82,11 @@ func (e *Executor) Exec(ctx context.Context, id string, p executor.Process) erro
 		inside.runtime = runtime
 		stdio.started(runtime)
 		attend(ctx, &p, stdio, handle{signal: inside.signal, kill: inside.kill}, done)
+	}()
+	go func() {
+		if awaitFile(inside.pidFile, done) {
+			leave()
+		}
 	}()
 	opts := &gorunc.ExecOpts{
 		IO: stdio, Started: started, PidFile: inside.pidFile, LogFile: b.log(),

@@ -131,6 +131,7 @@ type container struct {
 	bundle  *bundle
 	started chan struct{}
 	ended   chan struct{}
+	joins   joins
 }
 
 // Run runs a container to its end.
@@ -204,7 +205,10 @@ func (e *Executor) runBundle(ctx context.Context, ct *container, c *executor.Con
 		bg := context.WithoutCancel(ctx)
 		attend(ctx, &c.Process, stdio, handle{
 			signal: func(number int) { _ = e.runtime.Kill(bg, ct.bundle.id, number, nil) },
-			kill:   func() { e.kill(bg, ct.bundle.id, done) },
+			kill: func() {
+				ct.joins.stop(killWait, done)
+				e.kill(bg, ct.bundle.id, done)
+			},
 		}, done)
 	}()
 	rt := *e.runtime
