@@ -329,6 +329,6 @@ func (p *printer) image(s *shown) string {
 
 // short is the form of digests that people are shown.
 func short(d digest.Digest) string {
-	encoded := d.Encoded()
+	_, encoded, _ := strings.Cut(string(d), ":")
 	return encoded[:min(12, len(encoded))]
 }
