@@ -75,7 +75,7 @@ func TestFlagsOverFile(t *testing.T) {
 	}
 	s, err = settings(t, file, "--root", "/flag", "--addr", "unix:///a", "--addr", "tcp://b:1", "--oci-max-parallelism=5",
 		"--allow-insecure-entitlement", "network.host", "--oci-worker-labels", "b=x,y", "--oci-worker-gc-keepstorage", "1,2,3",
-		"--group", "root", "--oci-worker=false", "--containerd-worker", "--containerd-worker-addr", "/c.sock", "--log-level", "error")
+		"--group", "root", "--log-level", "error")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,11 +88,34 @@ func TestFlagsOverFile(t *testing.T) {
 		"labels":       oci.Labels["a"] == "file" && oci.Labels["b"] == "x,y",
 		"space":        oci.Reserved.Bytes == 1e6 && oci.MinFree.Bytes == 2e6 && oci.MaxUsed.Bytes == 3e6,
 		"group":        s.GRPC.GID != nil && *s.GRPC.GID == 0,
-		"sidecar":      s.Containerd == "/c.sock",
 		"level":        s.Log.Level == "error",
 	} {
 		if !ok {
 			t.Errorf("%s: %+v", what, s)
+		}
+	}
+}
+
+// TestSidecar: the section of the host counts, whoever asked for it.
+func TestSidecar(t *testing.T) {
+	file := "[worker.oci]\nmax-parallelism = 3\n[worker.containerd]\nnamespace = 'file'\nsnapshotter = 'native'\n" +
+		"max-parallelism = 4\n[worker.containerd.runtime.options]\nBinaryName = 'crun'\n"
+	for _, tt := range []struct {
+		args                            []string
+		address, namespace, snapshotter string
+	}{
+		{[]string{"--oci-worker=false", "--containerd-worker=true", "--containerd-worker-addr", "/c.sock"}, "/c.sock", "file", "native"},
+		{[]string{"--containerd", "unix:///d.sock", "--namespace", "flag"}, "unix:///d.sock", "flag", "native"},
+		{[]string{"--containerd", "/d.sock", "--containerd-worker-namespace", "other", "--containerd-worker-snapshotter", "kiln"}, "/d.sock", "other", "kiln"},
+	} {
+		s, err := settings(t, file, tt.args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		steps := s.Workers.OCI
+		if s.Containerd != tt.address || s.Namespace != tt.namespace || steps.Snapshotter != tt.snapshotter ||
+			steps.MaxParallelism != 4 || steps.Binary != "crun" || s.executor() != "containerd" {
+			t.Errorf("%q: containerd %s, namespace %s, steps %+v", tt.args, s.Containerd, s.Namespace, steps)
 		}
 	}
 }

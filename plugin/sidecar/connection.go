@@ -33,23 +33,27 @@ func socketPath(address string) (string, error) {
 	return path, nil
 }
 
+// connection is a gRPC connection whose failures are explained.
+type connection struct {
+	*grpc.ClientConn
+	absent unavailable
+}
+
 // connect prepares a connection; nothing is sent before the first call. It is made again whenever it is lost.
-func connect(path string) (*grpc.ClientConn, error) {
+func connect(path string) (*connection, error) {
 	delays := backoff.DefaultConfig
 	delays.BaseDelay, delays.MaxDelay = firstDelay, maxDelay
-	absent := unavailable{path}
 	conn, err := grpc.NewClient(dialer.DialAddress(path),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(dialer.ContextDialer),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: delays, MinConnectTimeout: dialWait}),
 		grpc.WithDefaultCallOptions(
 			grpc.MaxCallRecvMsgSize(defaults.DefaultMaxRecvMsgSize), grpc.MaxCallSendMsgSize(defaults.DefaultMaxSendMsgSize)),
-		grpc.WithUnaryInterceptor(absent.unary), grpc.WithStreamInterceptor(absent.stream),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("connect to containerd at %s: %w", path, err)
 	}
-	return conn, nil
+	return &connection{conn, unavailable{path}}, nil
 }
 
 // unavailable says in plain words when a call did not reach the containerd. The kind of the error stays.
@@ -69,16 +73,18 @@ func (u unavailable) explain(err error) error {
 	return err
 }
 
-func (u unavailable) unary(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	return u.explain(invoke(ctx, method, req, reply, conn, opts...))
+// Invoke implements grpc.ClientConnInterface.
+func (c *connection) Invoke(ctx context.Context, method string, req, reply any, opts ...grpc.CallOption) error {
+	return c.absent.explain(c.ClientConn.Invoke(ctx, method, req, reply, opts...))
 }
 
-func (u unavailable) stream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	s, err := open(ctx, desc, conn, method, opts...)
+// NewStream implements grpc.ClientConnInterface.
+func (c *connection) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	s, err := c.ClientConn.NewStream(ctx, desc, method, opts...)
 	if err != nil {
-		return nil, u.explain(err)
+		return nil, c.absent.explain(err)
 	}
-	return explained{s, u}, nil
+	return explained{s, c.absent}, nil
 }
 
 // explained is a stream whose errors have been through explain.

@@ -54,7 +54,7 @@ type Config struct {
 // Host is a containerd in another process. See Open.
 type Host struct {
 	host plugin.Host
-	conn *grpc.ClientConn
+	conn *connection
 	info introspectionapi.IntrospectionClient
 
 	// Closed in this order; each may be nil.
