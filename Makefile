@@ -15,7 +15,7 @@ GO_BUILD := go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 
 LINT_VERSION := v2.15.0
 LINT := $(CACHE)/golangci-lint-$(LINT_VERSION)/golangci-lint
-SCRIPTS := .ci/install .ci/run $(wildcard test/*/*.sh)
+SCRIPTS := .ci/install .ci/run $(wildcard test/*/*.sh packaging/*.sh packaging/deb/* packaging/rpm/*)
 
 ##@ Use
 
@@ -26,6 +26,11 @@ build: ## build kilnd, kiln and the other programs into bin/, with links under t
 	@set -e; for c in $(COMMANDS); do echo "build bin/$$c"; $(GO_BUILD) -o bin/$$c ./cmd/$$c; done
 	@ln -sf kilnd bin/buildkitd
 	@ln -sf kiln bin/buildctl
+
+.PHONY: package
+package: ## make deb, rpm and tarball in dist/ (ARCH=arm64 for another machine, KINDS="deb" for one kind)
+	@.ci/install build
+	packaging/build.sh --out dist --kinds "$(or $(KINDS),deb rpm tar)"
 
 .PHONY: quickstart
 quickstart: deps build ## build a real multi-stage image on this machine and run it

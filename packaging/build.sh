@@ -9,6 +9,8 @@ cd "$(dirname "$0")/.."
 
 kinds='deb rpm tar'
 out=$PWD/dist
+nfpm_version=v2.45.0
+nfpm_dir=${XDG_CACHE_HOME:-$HOME/.cache}/kiln/nfpm-$nfpm_version
 while [ $# -gt 0 ]; do
 	case $1 in
 	--kinds) kinds=$2 ;;
@@ -34,7 +36,6 @@ epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
 MTIME=$(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ)
 STAGE=$(mktemp -d)
 trap 'rm -rf "$STAGE"' EXIT
-export VERSION ARCH MTIME STAGE
 mkdir -p "$out" "$STAGE/bin" "$STAGE/man1" "$STAGE/man8"
 
 if [ -n "${KILN_BIN:-}" ]; then
@@ -61,9 +62,9 @@ cp -r systemd/units/system systemd/units/user "$STAGE/"
 # Names, versions and licences of the modules in the programs.
 third_party() {
 	local name version dir file
-	go version -m "$STAGE/bin/kilnd" "$STAGE/bin/kiln" | awk '$1 == "dep" { print $2, $3 }' | sort -u | while read -r name version; do
+	go list -deps -f '{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}} {{.Dir}}{{end}}{{end}}' ./cmd/kiln ./cmd/kilnd |
+		sort -u | while read -r name version dir; do
 		printf '\n==== %s %s\n\n' "$name" "$version"
-		dir=$(go list -m -f '{{.Dir}}' "$name" 2>/dev/null) || continue
 		for file in "$dir"/LICEN[CS]E* "$dir"/NOTICE* "$dir"/COPYING*; do
 			[ ! -f "$file" ] || cat "$file"
 		done
@@ -72,10 +73,10 @@ third_party() {
 third_party | gzip -9n >"$STAGE/third-party.gz"
 
 {
-	printf 'kiln (%s) unstable; urgency=medium\n\n' "$VERSION"
+	printf 'kiln (%s-1) unstable; urgency=medium\n\n' "$VERSION"
 	printf '  * Changes are told in the folder changelog of the source.\n\n'
 	printf ' -- The kiln authors <kiln@kilnbuild.invalid>  %s\n' "$(LC_ALL=C date -u -R -d "@$epoch")"
-} | gzip -9n >"$STAGE/changelog.gz"
+} | gzip -9n >"$STAGE/changelog.Debian.gz"
 
 # tarball: everything under the name of the release, with its own installer.
 tarball() {
@@ -88,9 +89,22 @@ tarball() {
 	echo "$out/$name.tar.gz"
 }
 
+# nfpm makes debs and rpms; it is built once.
+nfpm() {
+	if [ ! -x "$nfpm_dir/nfpm" ]; then
+		echo "packaging: building nfpm $nfpm_version (once; about a minute of CPU)" >&2
+		(cd / && GOBIN=$nfpm_dir GOFLAGS= go install "github.com/goreleaser/nfpm/v2/cmd/nfpm@$nfpm_version")
+	fi
+	"$nfpm_dir/nfpm" "$@"
+}
+
 for kind in $kinds; do
 	case $kind in
 	tar) tarball ;;
-	*) "${NFPM:-nfpm}" package --config packaging/nfpm.yaml --packager "$kind" --target "$out/" ;;
+	*)
+		# nfpm itself knows variables in some places only.
+		sed "s#\${STAGE}#$STAGE#g; s#\${VERSION}#$VERSION#g; s#\${ARCH}#$ARCH#g; s#\${MTIME}#$MTIME#g" packaging/nfpm.yaml >"$STAGE/nfpm.yaml"
+		nfpm package --config "$STAGE/nfpm.yaml" --packager "$kind" --target "$out/"
+		;;
 	esac
 done
