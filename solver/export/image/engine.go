@@ -65,6 +65,10 @@ func engineNames(list string) ([]string, error) {
 		if text = strings.TrimSpace(text); text == "" {
 			continue
 		}
+		// The result itself says the names; they are complete.
+		if text == "*" {
+			return []string{text}, nil
+		}
 		name, err := reference.ParseNormalizedNamed(text)
 		if err != nil {
 			return nil, fmt.Errorf("invalid name %q of the image: %w: %w", text, err, errdefs.ErrInvalidArgument)
@@ -95,6 +99,10 @@ func (in *engineInstance) Export(ctx context.Context, src *export.Source, t expo
 		return nil, err
 	}
 	resp, err := in.Instance.Export(ctx, src, t)
+	if err == nil && len(in.names) > 0 && resp.Descriptor != nil {
+		// It may have been built before without a name.
+		old = append(old, images.Image{Name: danglingName(*resp.Descriptor), Target: *resp.Descriptor})
+	}
 	return resp, in.dropNamed(context.WithoutCancel(ctx), old, err)
 }
 
@@ -131,13 +139,19 @@ func danglingName(target ocispecs.Descriptor) string {
 // dropNamed removes the dangling names of images that have another; err is
 // returned, or what fails here.
 func (in *engineInstance) dropNamed(ctx context.Context, made []images.Image, err error) error {
+	if in.cfg.Images == nil {
+		return err
+	}
 	ctx = namespaces.WithNamespace(ctx, in.cfg.Namespace)
 	for _, im := range made {
 		list, lerr := in.cfg.Images.List(ctx, "target.digest=="+im.Target.Digest.String())
 		if lerr == nil && len(list) > 1 {
 			lerr = in.cfg.Images.Delete(ctx, im.Name)
 		}
-		if err == nil && lerr != nil && !errdefs.IsNotFound(lerr) {
+		if errdefs.IsNotFound(lerr) {
+			continue
+		}
+		if err == nil && lerr != nil {
 			err = fmt.Errorf("name of image before: %w", lerr)
 		}
 	}
