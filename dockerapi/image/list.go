@@ -34,6 +34,8 @@ type Summary struct {
 	Containers int64
 	Manifests  []ManifestSummary    `json:",omitempty"`
 	Descriptor *ocispecs.Descriptor `json:",omitempty"`
+
+	created time.Time
 }
 
 // ManifestSummary is one manifest of an image.
@@ -133,15 +135,7 @@ func (s *Server) Summaries(ctx context.Context, f imagestore.Filter, shared bool
 		}
 		fit(im, v)
 	}
-	slices.SortStableFunc(out, func(a, b *Summary) int {
-		switch {
-		case a.Created > b.Created:
-			return -1
-		case a.Created < b.Created:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(out, func(a, b *Summary) int { return b.created.Compare(a.created) })
 	return out, nil
 }
 
@@ -184,7 +178,8 @@ func (s *Server) summary(ctx context.Context, l *imagestore.Listed, sizes *snaps
 	if best := s.store.Pick(l.Variants, nil); best != nil {
 		im.Labels = best.Config.Config.Labels
 		if best.Config.Created != nil {
-			im.Created = best.Config.Created.Unix()
+			im.created = *best.Config.Created
+			im.Created = im.created.Unix()
 		}
 	}
 	return im, chain, nil

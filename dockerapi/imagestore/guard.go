@@ -16,9 +16,10 @@ const (
 	// maxEntries bounds an archive of images, maxPath the names in it.
 	maxEntries = 50_000
 	maxPath    = 1024
-	// maxRatio bounds how many bytes may come of one, once there are ratioFrom.
-	maxRatio  = 300
-	ratioFrom = 256 << 20
+	// maxRatio bounds how many bytes may come of one, once there are more than
+	// Config.Plain, by default defaultPlain: zeros of a test are no attack.
+	maxRatio     = 300
+	defaultPlain = 1 << 30
 )
 
 // archiveDocuments are the files of an archive that are read into memory.
@@ -104,6 +105,7 @@ func (g *guard) check(hdr *tar.Header) error {
 // ratio refuses streams that grow out of all proportion.
 type ratio struct {
 	in      *int64 // bytes before, counted by the reader below
+	from    int64
 	out     int64
 	decoded io.Reader
 }
@@ -112,7 +114,7 @@ type ratio struct {
 func (r *ratio) Read(p []byte) (int, error) {
 	n, err := r.decoded.Read(p)
 	r.out += int64(n)
-	if r.out > ratioFrom && r.out/maxRatio > *r.in {
+	if r.out > r.from && r.out/maxRatio > *r.in {
 		return n, invalid("%d bytes of archive came of %d compressed ones, which is more than %d times as many", r.out, *r.in, maxRatio)
 	}
 	return n, err

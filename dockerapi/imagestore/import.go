@@ -107,7 +107,7 @@ func (s *Store) importLayer(ctx context.Context, store *ingester, r io.Reader) (
 		return ocispecs.Descriptor{}, "", fmt.Errorf("compress layer: %w", err)
 	}
 	diff := digest.Canonical.Digester()
-	_, err = io.Copy(z, io.TeeReader(&ratio{in: &in.n, decoded: decoded}, diff.Hash()))
+	_, err = io.Copy(z, io.TeeReader(&ratio{in: &in.n, from: s.cfg.Plain, decoded: decoded}, diff.Hash()))
 	if cerr := z.Close(); err == nil {
 		err = cerr
 	}

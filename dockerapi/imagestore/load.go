@@ -72,7 +72,7 @@ func (s *Store) ingest(ctx context.Context, store *ingester, r io.Reader) (ocisp
 	done := make(chan error, 1)
 	go func() {
 		var g guard
-		err := g.copy(pw, &ratio{in: &in.n, decoded: decoded})
+		err := g.copy(pw, &ratio{in: &in.n, from: s.cfg.Plain, decoded: decoded})
 		pw.CloseWithError(err)
 		done <- err
 	}()

@@ -140,6 +140,8 @@ func (p *puller) run(ctx context.Context) (ocispecs.Descriptor, error) {
 		return root, errNoVariant
 	}
 	p.out.status(id, "Pulling from "+reference.Path(p.ref))
+	out := p.out
+	defer func() { p.out = out }()
 	return root, p.layers(ctx, v)
 }
 

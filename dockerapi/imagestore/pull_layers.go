@@ -10,6 +10,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/kilnbuild/kiln/dockerapi/route"
 	"github.com/kilnbuild/kiln/solver/registry"
 	pull "github.com/kilnbuild/kiln/solver/source/image"
 )
@@ -31,6 +32,12 @@ func (p *puller) layers(ctx context.Context, v *Variant) error {
 		if d.Size <= 0 {
 			return kind(errdefs.ErrInvalidArgument, "layer %d has a size of %d bytes", i, d.Size)
 		}
+	}
+	if v.Available {
+		// Nothing comes, and there is nothing to tell.
+		p.out = &reporter{out: func(route.Message) {}}
+	}
+	for _, d := range v.Manifest.Layers {
 		p.out.layer(d, "Pulling fs layer")
 	}
 	group, ctx := errgroup.WithContext(ctx)

@@ -213,7 +213,11 @@ func (p *pusher) blob(ctx context.Context, d ocispecs.Descriptor) error {
 	case err != nil:
 		return err
 	case how.From != "":
-		p.out.layer(d, "Mounted from "+how.From)
+		from := how.From
+		if ref, err := reference.ParseNormalizedNamed(from); err == nil {
+			from = reference.Path(ref)
+		}
+		p.out.layer(d, "Mounted from "+from)
 	case how.There:
 		p.out.layer(d, "Layer already exists")
 	default:

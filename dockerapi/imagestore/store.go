@@ -47,6 +47,9 @@ type Config struct {
 	Platform ocispecs.Platform
 	// HTTP fetches what is imported from URLs; nil for the default client.
 	HTTP *http.Client
+	// Plain is how many bytes an archive may have however few they were before
+	// they were decompressed; zero for a gigabyte.
+	Plain int64
 }
 
 // Store is a containerd's images.
@@ -63,6 +66,9 @@ func New(cfg Config) *Store {
 	}
 	if cfg.HTTP == nil {
 		cfg.HTTP = http.DefaultClient
+	}
+	if cfg.Plain == 0 {
+		cfg.Plain = defaultPlain
 	}
 	return &Store{cfg: cfg, puller: pull.NewPuller(pull.Config{Content: cfg.Content, Leases: cfg.Leases, Namespace: cfg.Namespace})}
 }

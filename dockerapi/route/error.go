@@ -99,5 +99,8 @@ func writeMessage(w http.ResponseWriter, status int, text string) {
 func WriteJSON(w http.ResponseWriter, status int, v any) error {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	return json.NewEncoder(w).Encode(v)
+	out := json.NewEncoder(w)
+	// "<none>" is to be read as it is.
+	out.SetEscapeHTML(false)
+	return out.Encode(v)
 }

@@ -57,7 +57,7 @@ func (s *Server) version(w http.ResponseWriter, _ *http.Request, _ string) error
 	v.Platform.Name = "kiln"
 	v.Components = []component{{Name: "Engine", Version: v.Version, Details: map[string]string{
 		"ApiVersion": v.ApiVersion, "MinAPIVersion": v.MinAPIVersion, "GitCommit": v.GitCommit, "GoVersion": v.GoVersion,
-		"Os": v.Os, "Arch": v.Arch, "KernelVersion": v.KernelVersion,
+		"Os": v.Os, "Arch": v.Arch, "KernelVersion": v.KernelVersion, "Experimental": "false",
 	}}}
 	return route.WriteJSON(w, http.StatusOK, v)
 }
