@@ -59,7 +59,7 @@ func TestNotifier(t *testing.T) {
 			}
 			buf := make([]byte, 200)
 			k, err := conn.Read(buf)
-			if err != nil || !regexp.MustCompile("^" + tt.want + "$").Match(buf[:k]) {
+			if err != nil || !regexp.MustCompile("^"+tt.want+"$").Match(buf[:k]) {
 				t.Errorf("manager read %q, %v, want %q", buf[:k], err, tt.want)
 			}
 		}
