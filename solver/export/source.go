@@ -93,7 +93,7 @@ func (s *Source) multiple() ([]Result, error) {
 			return nil, err
 		}
 		if seen[p.ID] {
-			return nil, fmt.Errorf("platform %s is in the result twice: %w", p.ID, errdefs.ErrInvalidArgument)
+			continue // Older frontends list a platform as often as it was asked for.
 		}
 		seen[p.ID] = true
 		r, ok := s.Refs[p.ID]

@@ -91,10 +91,11 @@ func (c *collector) everywhere(images []build.ResolvedImage, id string) bool {
 
 // facts are what the graph of one origin tells.
 func (c *collector) facts(origin *build.Origin) *Facts {
-	f := &Facts{Definition: origin.Definition, Request: c.request(origin.Call)}
+	f := &Facts{Definition: origin.Definition}
+	// What a client asked of itself is its own business.
 	if root := origin.Call.Root; root != nil {
 		r := c.request(root)
-		f.Root = &r
+		f.Request, f.Root = c.request(origin.Call), &r
 	}
 	for step := range origin.Steps() {
 		switch op := step.Op.GetOp().(type) {

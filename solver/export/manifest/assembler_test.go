@@ -229,7 +229,6 @@ func TestRefusedSources(t *testing.T) {
 		`invalid platform key ".."`:                                 {Refs: map[string]*ref.Ref{"..": nil}, Platforms: []export.Platform{platform("..")}},
 		"invalid empty platform key":                                {Refs: map[string]*ref.Ref{"": nil}, Platforms: []export.Platform{{}}},
 		"invalid platform value x":                                  {Refs: map[string]*ref.Ref{"x": nil}, Platforms: []export.Platform{platform("x")}},
-		"platform a/b is in the result twice":                       {Refs: map[string]*ref.Ref{"a/b": nil}, Platforms: []export.Platform{platform("a/b"), platform("a/b")}},
 		"attestations of ":                                          {Attestations: map[string][]export.Attestation{"": att}},
 		"invalid SOURCE_DATE_EPOCH from frontend":                   {Metadata: map[string][]byte{export.MetaEpoch: []byte("x")}},
 	} {

@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"bytes"
 	"crypto/rand"
 	"fmt"
 	"slices"
@@ -171,9 +172,8 @@ func (m *marshaler) addLocations(dgst digest.Digest, locations []Location) error
 			if err != nil {
 				return err
 			}
-			index = int32(len(m.def.Source.Infos))
+			index = m.textIndex(info)
 			m.texts[location.Text] = index
-			m.def.Source.Infos = append(m.def.Source.Infos, info)
 		}
 		list := m.def.Source.Locations[dgst.String()]
 		if list == nil {
@@ -187,6 +187,21 @@ func (m *marshaler) addLocations(dgst digest.Digest, locations []Location) error
 		}
 	}
 	return nil
+}
+
+// textIndex is the number of a text among those of the definition. A text that
+// came a second time, with the graph of an input that was made of it too, is
+// still one text.
+func (m *marshaler) textIndex(info *pb.SourceInfo) int32 {
+	same := func(other *pb.SourceInfo) bool {
+		return other.GetFilename() == info.GetFilename() && other.GetLanguage() == info.GetLanguage() &&
+			bytes.Equal(other.GetData(), info.GetData())
+	}
+	if i := slices.IndexFunc(m.def.Source.Infos, same); i >= 0 {
+		return int32(i)
+	}
+	m.def.Source.Infos = append(m.def.Source.Infos, info)
+	return int32(len(m.def.Source.Infos) - 1)
 }
 
 // finish appends the pointer. Its capabilities speak for the whole graph.
