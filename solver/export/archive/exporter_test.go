@@ -128,9 +128,15 @@ func TestTar(t *testing.T) {
 			if !c.Env.Saw("sending tarball") {
 				t.Errorf("statuses are %q", c.Env.Completed())
 			}
-			if _, err := run(t, h, c, f, src, "name=app,r.test/b:2"); err != nil || !bytes.Equal(c.Streams()[1], data) {
-				t.Errorf("the second archive differs: %v", err)
+			again, err := run(t, h, c, f, src, "name=app,r.test/b:2")
+			if err != nil || !bytes.Equal(c.Streams()[1], data) {
+				t.Fatalf("the second archive differs: %v", err)
 			}
+			if left := h.Collect(); !slices.Contains(left, resp.Descriptor.Digest) {
+				t.Error("blobs are gone before somebody could note them")
+			}
+			resp.Release(t.Context())
+			again.Release(t.Context())
 			if left := h.Collect(); slices.Contains(left, resp.Descriptor.Digest) {
 				t.Error("blobs outlive the export")
 			}
