@@ -66,14 +66,39 @@ func platformJSON(text string) (*ocispecs.Platform, error) {
 // platformSince is the parameter "platform" for clients of at least version
 // 1.minor; older ones may send it without meaning anything.
 func platformSince(r *http.Request, minor int) (*ocispecs.Platform, error) {
-	if route.VersionOf(r).Before(minor) {
+	all, err := platformsSince(r, minor)
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	if len(all) > 1 {
+		return nil, errPlatforms
+	}
+	return &all[0], nil
+}
+
+// errPlatforms refuses more than one platform.
+var errPlatforms = fmt.Errorf("multiple platform parameters not supported: %w", errdefs.ErrInvalidArgument)
+
+// platformsSince are all platforms of a request; clients before 1.52 know one.
+func platformsSince(r *http.Request, minor int) ([]ocispecs.Platform, error) {
+	v, list := route.VersionOf(r), r.Form["platform"]
+	if v.Before(minor) {
 		return nil, nil
 	}
-	all := r.Form["platform"]
-	if len(all) > 1 {
-		return nil, fmt.Errorf("multiple platform parameters not supported: %w", errdefs.ErrInvalidArgument)
+	if len(list) > 1 && v.Before(52) || len(list) > maxNames {
+		return nil, errPlatforms
 	}
-	return platformJSON(r.FormValue("platform"))
+	var out []ocispecs.Platform
+	for _, text := range list {
+		p, err := platformJSON(text)
+		if err != nil {
+			return nil, err
+		}
+		if p != nil {
+			out = append(out, *p)
+		}
+	}
+	return out, nil
 }
 
 // repoTag joins a name and a tag or digest.

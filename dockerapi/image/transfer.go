@@ -137,7 +137,7 @@ func (s *Server) push(w http.ResponseWriter, r *http.Request, name string) error
 
 // load answers POST /images/load.
 func (s *Server) load(w http.ResponseWriter, r *http.Request, _ string) error {
-	p, err := platformSince(r, 48)
+	p, err := platformsSince(r, 48)
 	if err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func (s *Server) saveMany(w http.ResponseWriter, r *http.Request, _ string) erro
 }
 
 func (s *Server) save(w http.ResponseWriter, r *http.Request, names []string) error {
-	p, err := platformSince(r, 48)
+	p, err := platformsSince(r, 48)
 	if err != nil {
 		return err
 	}

@@ -113,6 +113,12 @@ func TestPullPlatformAndDigest(t *testing.T) {
 	a.do(http.MethodPost, "/images/create", nil, "fromImage", name, "tag", "1", "platform", "linux/"+other().Architecture).want(http.StatusOK)
 	a.host.Collect()
 	a.do(http.MethodGet, "/images/"+name+":1/json", nil, "manifests", "1").want(http.StatusOK).lacks(`"Available":false`)
+	a.do(http.MethodGet, "/v1.51/images/"+name+":1/get", nil, "platform", text(t, amd64), "platform", text(t, arm64)).
+		want(http.StatusBadRequest, "multiple platform parameters")
+	both := a.do(http.MethodGet, "/images/"+name+":1/get", nil, "platform", text(t, amd64), "platform", text(t, arm64)).want(http.StatusOK)
+	a.do(http.MethodPost, "/images/load", bytes.NewReader(both.body), "platform", text(t, amd64), "platform", text(t, arm64)).want(http.StatusOK, "Loaded image")
+	a.do(http.MethodPost, "/images/load", bytes.NewReader(both.body), "platform", text(t, amd64), "platform", `{"os":"linux","architecture":"s390x"}`).
+		want(http.StatusNotFound, "requested platform (linux/s390x) not found")
 	type inspection struct{ RepoDigests []string }
 	in := into[inspection](a.do(http.MethodGet, "/images/"+name+":1/json", nil))
 	a.do(http.MethodDelete, "/images/"+name+":1", nil).want(http.StatusOK)

@@ -22,10 +22,10 @@ import (
 const maxLoaded = 1000
 
 // Load brings the images of an archive (as written by docker save, or an OCI
-// layout; compressed or not) and unpacks those for the platform, nil for that
-// of the machine. An archive that is none, or not whole, is errdefs
+// layout; compressed or not) and unpacks those for the platforms, without any
+// for that of the machine. Each image must have all platforms. An archive that is none, or not whole, is errdefs
 // InvalidArgument and leaves nothing behind.
-func (s *Store) Load(ctx context.Context, r io.Reader, p *ocispecs.Platform, out Output) (err error) {
+func (s *Store) Load(ctx context.Context, r io.Reader, want []ocispecs.Platform, out Output) (err error) {
 	ctx, release, err := s.hold(ctx)
 	if err != nil {
 		return err
@@ -42,7 +42,7 @@ func (s *Store) Load(ctx context.Context, r io.Reader, p *ocispecs.Platform, out
 	if err != nil {
 		return err
 	}
-	list, err := s.loaded(ctx, root, p)
+	list, err := s.loaded(ctx, root, want)
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (s *Store) Load(ctx context.Context, r io.Reader, p *ocispecs.Platform, out
 		return err
 	}
 	for _, l := range list {
-		s.finishLoad(ctx, l, p, out)
+		s.finishLoad(ctx, l, want, out)
 	}
 	return nil
 }
@@ -109,7 +109,7 @@ type loadedImage struct {
 
 // loaded reads the index of an archive and ties together what it names. At
 // least one variant of each image must be there whole.
-func (s *Store) loaded(ctx context.Context, root ocispecs.Descriptor, p *ocispecs.Platform) ([]loadedImage, error) {
+func (s *Store) loaded(ctx context.Context, root ocispecs.Descriptor, want []ocispecs.Platform) ([]loadedImage, error) {
 	data, err := s.document(ctx, root, maxManifest)
 	if err != nil {
 		return nil, err
@@ -137,7 +137,7 @@ func (s *Store) loaded(ctx context.Context, root ocispecs.Descriptor, p *ocispec
 		if err != nil {
 			return nil, err
 		}
-		if err := s.whole(ctx, d, p); err != nil {
+		if err := s.whole(ctx, d, want); err != nil {
 			return nil, err
 		}
 		target := ocispecs.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size, Platform: d.Platform}
@@ -169,7 +169,7 @@ func loadedName(d ocispecs.Descriptor) (string, error) {
 }
 
 // whole ties documents to what they name and checks that the image can be used.
-func (s *Store) whole(ctx context.Context, root ocispecs.Descriptor, p *ocispecs.Platform) error {
+func (s *Store) whole(ctx context.Context, root ocispecs.Descriptor, want []ocispecs.Platform) error {
 	err := s.walk(ctx, root, func(d ocispecs.Descriptor) error {
 		if info, err := s.cfg.Content.Info(ctx, d.Digest); err != nil || info.Size != d.Size {
 			return invalid("blob %s has another size than the %d bytes that the archive says", d.Digest, d.Size)
@@ -194,28 +194,31 @@ func (s *Store) whole(ctx context.Context, root ocispecs.Descriptor, p *ocispecs
 	if err != nil {
 		return err
 	}
-	best := s.Pick(all, p)
-	switch {
-	case best == nil && p != nil:
-		return kind(errdefs.ErrNotFound, "requested platform (%s) not found", platforms.FormatAll(*p))
+	for i := range want {
+		switch best, p := s.Pick(all, &want[i]), platforms.FormatAll(want[i]); {
+		case best == nil:
+			return kind(errdefs.ErrNotFound, "requested platform (%s) not found", p)
+		case !best.Available:
+			return kind(errdefs.ErrNotFound, "requested platform (%s) found, but some content is missing", p)
+		}
+	}
+	switch best := s.Pick(all, nil); {
 	case best == nil:
 		return invalid("archive does not have the content of image %s", root.Digest)
-	case !best.Available && p != nil:
-		return kind(errdefs.ErrNotFound, "requested platform (%s) found, but some content is missing", platforms.FormatAll(*p))
 	case !best.Available:
 		return invalid("archive does not have all layers of image %s", root.Digest)
 	}
 	return nil
 }
 
-// finishLoad unpacks an image if the machine can run it, and tells of it. An
-// image that cannot be unpacked was loaded all the same.
-func (s *Store) finishLoad(ctx context.Context, l loadedImage, p *ocispecs.Platform, out Output) {
+// finishLoad unpacks what of an image was wanted, or what the machine can run,
+// and tells of it. An image that cannot be unpacked was loaded all the same.
+func (s *Store) finishLoad(ctx context.Context, l loadedImage, want []ocispecs.Platform, out Output) {
 	name, text := l.target.Digest.String(), "Loaded image ID: "
 	if !Dangling(l.name) {
 		name, text = Familiar(images.Image{Name: l.name}), "Loaded image: "
 	}
-	err := s.unpackFor(ctx, l.target, p)
+	err := s.unpackFor(ctx, l.target, want)
 	out(route.Message{Stream: text + name + "\n"})
 	s.announce(ctx, "load", l.target.Digest.String(), l.target.Digest.String())
 	if err != nil {
@@ -223,16 +226,24 @@ func (s *Store) finishLoad(ctx context.Context, l loadedImage, p *ocispecs.Platf
 	}
 }
 
-// unpackFor unpacks the variant for a platform, nil for the machine's, if there
-// is one.
-func (s *Store) unpackFor(ctx context.Context, target ocispecs.Descriptor, p *ocispecs.Platform) error {
+// unpackFor unpacks the variants for platforms; without any the machine's, if
+// there is one.
+func (s *Store) unpackFor(ctx context.Context, target ocispecs.Descriptor, want []ocispecs.Platform) error {
 	all, err := s.Variants(ctx, target)
 	if err != nil {
 		return err
 	}
-	best := s.Pick(all, p)
-	if best == nil || !best.Available || p == nil && !platforms.Only(s.cfg.Platform).Match(best.Platform) {
-		return nil
+	if len(want) == 0 {
+		best := s.Pick(all, nil)
+		if best == nil || !best.Available || !platforms.Only(s.cfg.Platform).Match(best.Platform) {
+			return nil
+		}
+		return s.unpack(ctx, best)
 	}
-	return s.unpack(ctx, best)
+	for i := range want {
+		if err := s.unpack(ctx, s.Pick(all, &want[i])); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/images/archive"
+	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -21,9 +22,10 @@ type Archive struct {
 }
 
 // Save looks up images and holds them until the archive is closed. A name
-// without a tag stands for all tags of the repository. It fails before anything
-// is written if one is not there.
-func (s *Store) Save(ctx context.Context, names []string, p *ocispecs.Platform) (_ *Archive, err error) {
+// without a tag stands for all tags of the repository. Of several platforms an
+// image must have each; without any, what is here is written. It fails before
+// anything is written if something is not there.
+func (s *Store) Save(ctx context.Context, names []string, want []ocispecs.Platform) (_ *Archive, err error) {
 	ctx, release, err := s.hold(ctx)
 	if err != nil {
 		return nil, err
@@ -34,7 +36,7 @@ func (s *Store) Save(ctx context.Context, names []string, p *ocispecs.Platform) 
 		}
 	}()
 	a := &Archive{store: s, ctx: ctx, done: release, opts: []archive.ExportOpt{
-		archive.WithSkipNonDistributableBlobs(), archive.WithPlatform(s.Matcher(p)), archive.WithSkipMissing(s.cfg.Content),
+		archive.WithSkipNonDistributableBlobs(), archive.WithPlatform(s.archived(want)), archive.WithSkipMissing(s.cfg.Content),
 	}}
 	for _, name := range names {
 		found, err := s.saved(ctx, name)
@@ -42,12 +44,20 @@ func (s *Store) Save(ctx context.Context, names []string, p *ocispecs.Platform) 
 			return nil, err
 		}
 		for _, f := range found {
-			if err := a.add(f, p); err != nil {
+			if err := a.add(f, want); err != nil {
 				return nil, err
 			}
 		}
 	}
 	return a, nil
+}
+
+// archived chooses what of an index goes into an archive.
+func (s *Store) archived(want []ocispecs.Platform) platforms.MatchComparer {
+	if len(want) == 0 {
+		return s.Matcher(nil)
+	}
+	return platforms.Ordered(want...)
 }
 
 // savedImage is an image with the name it gets in an archive; none for one that
@@ -84,18 +94,24 @@ func (s *Store) saved(ctx context.Context, name string) ([]savedImage, error) {
 }
 
 // add puts one image into the archive.
-func (a *Archive) add(f savedImage, p *ocispecs.Platform) error {
+func (a *Archive) add(f savedImage, want []ocispecs.Platform) error {
 	target := f.image.Target
 	if err := a.store.lease(a.ctx, target); err != nil {
 		return err
 	}
-	if p != nil {
-		var err error
-		if target, err = a.store.transferable(a.ctx, f.image, p); err != nil {
+	if len(want) == 0 {
+		if _, err := a.store.Best(a.ctx, f.image, nil); err != nil {
+			return err
+		}
+	}
+	for _, p := range want {
+		only, err := a.store.transferable(a.ctx, f.image, &p)
+		if err != nil {
 			return fmt.Errorf("no suitable export target found: %w", err)
 		}
-	} else if _, err := a.store.Best(a.ctx, f.image, nil); err != nil {
-		return err
+		if len(want) == 1 {
+			target = only
+		}
 	}
 	kept := map[string]string{}
 	for k, v := range target.Annotations {

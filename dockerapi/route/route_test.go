@@ -52,10 +52,10 @@ func TestMux(t *testing.T) {
 		want         string
 	}{
 		{"GET", "/v1.41/images/json", 200, "list  1.41"},
-		{"GET", "/images/r.test:5000/a/b:1@sha256:00/json", 200, "inspect r.test:5000/a/b:1@sha256:00 1.51"},
+		{"GET", "/images/r.test:5000/a/b:1@sha256:00/json", 200, "inspect r.test:5000/a/b:1@sha256:00 1.52"},
 		{"DELETE", "/v1.24/images/json", 200, "remove json 1.24"},
 		{"GET", "/v1.23/images/json", 400, `{"message":"client version 1.23 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version"}`},
-		{"GET", "/v1.99/images/json", 400, `{"message":"client version 1.99 is too new. Maximum supported API version is 1.51"}`},
+		{"GET", "/v1.99/images/json", 400, `{"message":"client version 1.99 is too new. Maximum supported API version is 1.52"}`},
 		{"GET", "/v1.x/images/json", 404, `{"message":"page not found"}`},
 		{"GET", "/nothing", 404, `{"message":"page not found"}`},
 		{"PUT", "/images/json", 405, `{"message":"method PUT is not allowed here"}`},

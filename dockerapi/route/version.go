@@ -15,7 +15,7 @@ type Version struct{ Major, Minor int }
 
 // Versions that are answered: those between Oldest and Newest.
 var (
-	Newest = Version{1, 51}
+	Newest = Version{1, 52}
 	Oldest = Version{1, 24}
 )
 
