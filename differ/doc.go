@@ -21,6 +21,11 @@
 // the next differ. Applying also accepts whatever containerd's stream processors
 // turn into a tar, such as encrypted layers.
 //
+// An uncompressed layer of an overlay directory becomes a linked blob if the
+// Config has a place for those: it shares the bytes of larger files with the
+// directory (package linked). An eStargz layer is a gzip layer with a table of
+// its files (package stargz).
+//
 // # A scenario
 //
 // A build step ran in a snapshot. CompareLayer(lower, upper) reads the step's

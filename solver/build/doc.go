@@ -17,6 +17,8 @@
 //   - Failure: what a failed step left, held until the build ends if a frontend
 //     outside the daemon may ask for it.
 //   - Observer: is told when builds start and end.
+//   - Ahead: what exporters do with the layers of steps that are done while
+//     later steps run.
 //
 // # Lifecycle
 //

@@ -12,6 +12,7 @@
 //   - Result: the part of a Source that belongs to one platform.
 //   - Epoch: the latest time allowed in what is written, SOURCE_DATE_EPOCH.
 //   - Finalize: the part that may overlap with cache export, such as a push.
+//   - Early: an Instance that can begin with file systems below the result.
 //
 // # Scenario
 //

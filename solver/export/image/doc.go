@@ -16,6 +16,14 @@
 // it returns as Finalize pushes. A lease keeps the blobs until then; afterwards
 // the names do, and an image without a name goes with the next collection.
 //
+// # Layers
+//
+// Without a push and without a wish for a compression, layers are uncompressed:
+// where the content store can share bytes with snapshots (differ/linked), they
+// cost one hash. Otherwise they are compressed, with gzip if nothing is named.
+// Ahead does so for the layers of steps that are done while later steps run, and
+// uploads what is to be pushed: blobs at a registry that no manifest names yet.
+//
 // # Unpacking
 //
 // Layers of base images have their snapshots under the right name already.
