@@ -74,6 +74,8 @@ type Builder struct {
 	events *event.Hub
 	// networks gives steps their networks.
 	networks *network.Networks
+	// gateway is the machine's address there.
+	gateway string
 	// closers are called in reverse.
 	closers []func(ctx context.Context) error
 	// forget are called after a prune that a client asked for.
@@ -264,6 +266,9 @@ func (b *Builder) worker(ctx context.Context, opt Options) (frontend.WorkerInfo,
 		labelPrefix + "selinux.enabled":      "false",
 		labelPrefix + "containerd.namespace": b.host.Namespace,
 	}}
+	if b.gateway = b.hostGateway(opt.Config); b.gateway != "" {
+		w.Labels[labelPrefix+"moby.host-gateway-ip"] = b.gateway
+	}
 	if opt.Executor == "containerd" {
 		if w.Labels[labelPrefix+"containerd.uuid"], err = b.host.UUID(ctx); err != nil {
 			return w, err

@@ -23,6 +23,7 @@ func (b *Builder) DockerAPI(ctx context.Context) (*dockerapi.Server, error) {
 	return dockerapi.New(ctx, dockerapi.Config{
 		Build: build.Config{
 			Builder: b.Builds, Sessions: b.sessions, Refs: b.refs, Root: build.ContextsDir(b.host.Root),
+			HostGateway: b.gateway,
 			// Images stay, whatever a client prunes: they are the engine's.
 			Pruned: func(ctx context.Context) error { return b.pruned(ctx, false) },
 			Event: func(action string, attributes map[string]string) {

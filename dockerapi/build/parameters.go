@@ -20,6 +20,9 @@ const (
 	maxValues = 10_000
 )
 
+// hostGateway stands for the address of this machine in extrahosts.
+const hostGateway = "host-gateway"
+
 // Values of the parameter remote that are no URL.
 const (
 	remoteSession = "client-session"
@@ -54,13 +57,16 @@ type parameters struct {
 	hostNetwork bool
 	outputs     []output
 	session, id string
+	gateway     string
 	// upload says that the request brings the context of the build with id.
 	upload bool
 }
 
-// readParameters reads and checks the query of a request for a build.
-func readParameters(r *http.Request) (*parameters, error) {
+// readParameters reads and checks the query of a request for a build. gateway is
+// what "host-gateway" stands for; may be empty.
+func readParameters(r *http.Request, gateway string) (*parameters, error) {
 	p := &parameters{
+		gateway: gateway,
 		version: 1, dockerfile: r.FormValue("dockerfile"), remote: r.FormValue("remote"),
 		quiet: route.Bool(r, "q"), noCache: route.Bool(r, "nocache"), pull: route.Bool(r, "pull"),
 		remove: route.BoolOr(r, "rm", true), force: route.Bool(r, "forcerm"),
@@ -246,6 +252,11 @@ func (p *parameters) readHosts(r *http.Request) error {
 			}
 			if address = strings.Trim(address, "[]"); !ok || name == "" || strings.ContainsAny(name, "\"\n=") {
 				return invalid("bad format for add-host: %q", text)
+			}
+			if address == hostGateway {
+				if address = p.gateway; address == "" {
+					return invalid("unable to derive the IP value for %s: the network configuration of steps is the user's own", hostGateway)
+				}
 			}
 			if _, err := netip.ParseAddr(address); err != nil || net.ParseIP(address) == nil {
 				return invalid("invalid IP address in add-host: %q", address)

@@ -21,7 +21,7 @@ import (
 func parse(query url.Values) (*parameters, error) {
 	r := httptest.NewRequest(http.MethodPost, "/build?"+query.Encode(), nil)
 	r.Form = query
-	return readParameters(r)
+	return readParameters(r, "10.0.0.1")
 }
 
 func TestParameters(t *testing.T) {
@@ -30,7 +30,7 @@ func TestParameters(t *testing.T) {
 		"buildargs": {`{"A":"b","NONE":null,"BUILDKIT_INLINE_CACHE":"1"}`}, "labels": {`{"l":"v"}`}, "cachefrom": {`["x","y"]`},
 		"memory": {"1000"}, "memswap": {"-1"}, "cpushares": {"0"}, "cpuquota": {"5"}, "cpusetcpus": {"0-1"}, "cgroupparent": {"/p"},
 		"shmsize": {"64"}, "ulimits": {`[{"Name":"nofile","Soft":1,"Hard":2}]`}, "networkmode": {"host"},
-		"extrahosts": {"a:1.2.3.4", "b:[::1],c:::2"}, "target": {"T"}, "platform": {"linux/arm64"}, "rm": {"0"},
+		"extrahosts": {"a:1.2.3.4", "b:[::1],c:::2", "d:host-gateway"}, "target": {"T"}, "platform": {"linux/arm64"}, "rm": {"0"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +38,7 @@ func TestParameters(t *testing.T) {
 	want := map[string]string{
 		"build-arg:A": "b", "build-arg:BUILDKIT_INLINE_CACHE": "1", "label:l": "v", "cache-from": "x,y", "memory": "1000", "memswap": "-1",
 		"cpuquota": "5", "cpusetcpus": "0-1", "cgroup-parent": "/p", "shm-size": "64", "ulimit": "nofile=1:2", "force-network-mode": "host",
-		"add-hosts": "a=1.2.3.4,b=::1,c=::2", "target": "T", "platform": "linux/arm64", "filename": "sub/D", "no-cache": "", "image-resolve-mode": "pull",
+		"add-hosts": "a=1.2.3.4,b=::1,c=::2,d=10.0.0.1", "target": "T", "platform": "linux/arm64", "filename": "sub/D", "no-cache": "", "image-resolve-mode": "pull",
 	}
 	if !maps.Equal(p.opts, want) {
 		t.Errorf("options are %v", p.opts)

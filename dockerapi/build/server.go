@@ -38,6 +38,9 @@ type Config struct {
 	Event func(action string, attributes map[string]string)
 	// Root is a directory of the server's own, for contexts.
 	Root string
+	// HostGateway is the address of this machine for steps; empty if it is not
+	// known.
+	HostGateway string
 	// Limits of contexts.
 	Limits upload.Limits
 }
@@ -69,7 +72,7 @@ func (s *Server) Register(m *route.Mux) {
 
 // build answers POST /build.
 func (s *Server) build(w http.ResponseWriter, r *http.Request, _ string) error {
-	p, err := readParameters(r)
+	p, err := readParameters(r, s.cfg.HostGateway)
 	if err != nil {
 		return s.drained(w, r, err)
 	}
