@@ -227,6 +227,7 @@ func (b *Builder) newOps(ctx context.Context, opt Options, m *machine, sources *
 		Networks: b.networks, Proxies: proxies,
 		Root: filepath.Join(b.host.Root, "executor"), Runtime: w.Binary, DNS: dns, CgroupParent: w.DefaultCgroupParent,
 		Mount: snapshotter.Mount, Devices: m.devices, Emulators: m.emulators,
+		Rootless: w.Rootless, NoProcessSandbox: w.NoProcessSandbox,
 	})
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/moby/sys/userns"
 	"github.com/spf13/pflag"
 )
 
@@ -45,7 +46,7 @@ type workerFlags struct {
 func (f *Flags) register(fs *pflag.FlagSet, name string) {
 	p := DefaultPaths(name)
 	fs.StringVar(&f.config, "config", p.Config, "path to the configuration file; a missing file is fine")
-	fs.BoolVar(&f.rootless, "rootless", p.Rootless, "run without root's rights, inside a user namespace")
+	fs.BoolVar(&f.rootless, "rootless", userns.RunningInUserNS(), "run without root's rights, inside a user namespace")
 	fs.BoolVar(&f.debug, "debug", false, "same as --log-level=debug")
 	fs.BoolVar(&f.trace, "trace", false, "same as --log-level=trace")
 	fs.StringVar(&f.logLevel, "log-level", "info", "trace, debug, info, warn, error or fatal (env BUILDKITD_LOG_LEVEL)")

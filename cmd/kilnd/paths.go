@@ -15,10 +15,12 @@ type Paths struct {
 	Address  string
 	OTEL     string
 	Rootless bool
+	// Lenient ignores unknown keys of the configuration with a warning.
+	Lenient bool
 }
 
 // DefaultPaths returns the defaults under the given program name: buildkitd's own places for buildkitd, so that clients
-// and volumes need no change, and the user's directories inside a user namespace.
+// and volumes need no change, and the user's directories inside a user namespace of an ordinary user's.
 func DefaultPaths(name string) Paths {
 	dir, socket, config := "kiln", "kilnd.sock", "kilnd.toml"
 	if name == "buildkitd" {
@@ -39,6 +41,8 @@ func DefaultPaths(name string) Paths {
 	}
 	p.Address = "unix://" + filepath.Join(p.State, socket)
 	p.OTEL = filepath.Join(p.State, "otel-grpc.sock")
+	// A file that buildkitd took must do as it is.
+	p.Lenient = name == "buildkitd"
 	return p
 }
 

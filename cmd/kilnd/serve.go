@@ -21,6 +21,7 @@ import (
 
 	"github.com/kilnbuild/kiln/cmd/kilnd/listen"
 	"github.com/kilnbuild/kiln/plugin"
+	"github.com/kilnbuild/kiln/plugin/stateformat"
 	"github.com/kilnbuild/kiln/solver/control"
 	"github.com/kilnbuild/kiln/solver/trace"
 	"github.com/kilnbuild/kiln/systemd"
@@ -41,6 +42,12 @@ const (
 func run(stop *stopping, s *Settings) (err error) {
 	if err := os.MkdirAll(s.Root, 0o700); err != nil {
 		return fmt.Errorf("make root directory: %w", err)
+	}
+	if err := stateformat.Check(s.Root); err != nil {
+		return err
+	}
+	if err := prepareRootless(stop.run, s); err != nil {
+		return err
 	}
 	// Listeners come before the state: clients of a socket unit wait in its queue.
 	v, err := openService(systemd.Process())

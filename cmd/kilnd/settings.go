@@ -13,7 +13,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
-	"github.com/moby/sys/userns"
 	"github.com/spf13/pflag"
 
 	"github.com/kilnbuild/kiln/cmd/kilnd/listen"
@@ -51,6 +50,9 @@ func (f *Flags) Settings(ctx context.Context, fs *pflag.FlagSet, paths Paths) (*
 	if err != nil {
 		return nil, err
 	}
+	if len(warnings) > 0 && !paths.Lenient {
+		return nil, fmt.Errorf("configuration %s: %s: %w", f.config, warnings[0], errdefs.ErrInvalidArgument)
+	}
 	s := &Settings{
 		Config: cfg, DockerAddrs: f.dockerAddrs, Containerd: f.sidecar, Namespace: f.namespace,
 		IdleStop: choose(fs, "idle-stop", f.idleStop, cfg.Service.IdleStop.Duration), Drain: choose(fs, "drain", f.drain, cfg.Service.Drain.Duration),
@@ -70,12 +72,13 @@ func (f *Flags) Settings(ctx context.Context, fs *pflag.FlagSet, paths Paths) (*
 	if !fs.Changed("otel-socket-path") && (s.OTEL.SocketPath == "" || s.OTEL.SocketPath == paths.OTEL) {
 		s.OTEL.SocketPath = filepath.Join(s.State, filepath.Base(paths.OTEL))
 	}
-	s.Rootless = f.rootless || paths.Rootless || s.Workers.OCI.Rootless || s.Workers.Containerd.Rootless
+	s.Rootless = f.rootless || s.Workers.OCI.Rootless || s.Workers.Containerd.Rootless
+	s.Workers.OCI.Rootless = s.Rootless
 	if err := errors.Join(s.validate(), s.setLogging()); err != nil {
 		return nil, err
 	}
 	for _, w := range warnings {
-		log.G(ctx).Warnf("%s: %s", f.config, w)
+		log.G(ctx).Warnf("%s: %s It is ignored.", f.config, w)
 	}
 	return s, nil
 }
@@ -251,14 +254,7 @@ func (s *Settings) validate() error {
 	if s.Workers.OCI.NoProcessSandbox && !s.Rootless {
 		return fmt.Errorf("no process sandbox can be asked for in rootless mode only: %w", errdefs.ErrInvalidArgument)
 	}
-	if os.Geteuid() != 0 {
-		return errors.New("rootless mode requires to be executed as the mapped root in a user namespace; " +
-			"start it with rootlesskit, which makes one")
-	}
-	if s.Rootless && !userns.RunningInUserNS() {
-		return errors.New("rootless mode needs a user namespace; start it with rootlesskit, which makes one")
-	}
-	return nil
+	return s.checkNamespace()
 }
 
 // setLogging sets the process's logger.

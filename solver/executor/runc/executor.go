@@ -43,6 +43,12 @@ type Config struct {
 	// Emulators, optional, runs programs of other platforms. Without it they
 	// are started like others.
 	Emulators Emulators
+	// Rootless says that the daemon is root in a user namespace only:
+	// containers get no cgroups, and no limits.
+	Rootless bool
+	// NoProcessSandbox leaves containers in the daemon's process namespace, for
+	// a rootless daemon that is in a container itself.
+	NoProcessSandbox bool
 	// Mount, optional, mounts on an existing directory or file. The default is
 	// mount.All, which is slow for long chains of layers, and fails for very
 	// long ones.
@@ -95,6 +101,10 @@ func New(ctx context.Context, cfg Config) (*Executor, error) {
 			Command: path, Root: filepath.Join(cfg.Root, "state"), LogFormat: gorunc.JSON,
 			PdeathSignal: unix.SIGKILL, Setpgid: true,
 		},
+	}
+	if cfg.Rootless {
+		// Left to itself, the runtime asks the variable USER.
+		e.runtime.Rootless = &cfg.Rootless
 	}
 	if filepath.Base(path) == "crun" && hybridCgroups() {
 		if e.runtime.Command, err = wrapCrun(cfg.Root, path); err != nil {
@@ -185,6 +195,10 @@ func (e *Executor) runBundle(ctx context.Context, ct *container, c *executor.Con
 	pid := make(chan int, 1)
 	opts := &gorunc.CreateOpts{IO: stdio, NoNewKeyring: true, Started: pid}
 	done := make(chan struct{})
+	if e.cfg.NoProcessSandbox {
+		opts.PidFile = filepath.Join(ct.bundle.dir, "pid")
+		go e.followFirst(ct.bundle, opts.PidFile, done)
+	}
 	if started != nil {
 		// Somebody will want to join the container, which is there when its
 		// process has a number.
@@ -216,6 +230,7 @@ func (e *Executor) runBundle(ctx context.Context, ct *container, c *executor.Con
 	// The runtime itself must not be killed with ctx: it cleans up.
 	status, err := rt.Run(context.WithoutCancel(ctx), ct.bundle.id, ct.bundle.dir, opts)
 	close(done)
+	err = errors.Join(err, e.killStrays(ct.bundle))
 	stdio.drain()
 	return e.verdict(ctx, ct.bundle, &c.Process, status, err)
 }

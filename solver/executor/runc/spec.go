@@ -62,6 +62,9 @@ func (e *Executor) newSpec(b *bundle, c *executor.Container, mounts []specs.Moun
 			Type: "RLIMIT_" + strings.ToUpper(u.Name), Soft: uint64(u.Soft), Hard: uint64(u.Hard),
 		})
 	}
+	if e.cfg.Rootless {
+		e.underUser(s)
+	}
 	if err := e.inject(s, c.Devices); err != nil {
 		return nil, err
 	}
