@@ -78,7 +78,7 @@ func (f *Flags) Settings(ctx context.Context, fs *pflag.FlagSet, paths Paths) (*
 		return nil, err
 	}
 	for _, w := range warnings {
-		log.G(ctx).Warnf("%s: %s It is ignored.", f.config, w)
+		log.G(ctx).Warnf("%s: %s (ignored)", f.config, w)
 	}
 	return s, nil
 }

@@ -15,7 +15,7 @@ import (
 // maxFile bounds a configuration file; real ones have a few kilobytes.
 const maxFile = 4 << 20
 
-// Warning is a key that has no effect.
+// Warning is a key that means nothing.
 type Warning struct {
 	Key     string // with dots
 	Line    int    // from 1
@@ -24,7 +24,7 @@ type Warning struct {
 
 // String says it in one line.
 func (w Warning) String() string {
-	s := fmt.Sprintf("line %d: unknown key %q is ignored", w.Line, w.Key)
+	s := fmt.Sprintf("line %d: unknown key %q", w.Line, w.Key)
 	if w.Nearest != "" {
 		s += fmt.Sprintf("; did you mean %q?", w.Nearest)
 	}
