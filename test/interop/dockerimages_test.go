@@ -35,7 +35,7 @@ func TestDockerImages(t *testing.T) {
 		}
 	}
 	says(`"Id": "`+id+`"`, "inspect", "demo:1")
-	says("b", "inspect", "--format", "{{.Config.Labels.a}}", "demo")
+	says("b", "inspect", "--format", "{{.Config.Labels.a}}", "demo:1")
 	says("COPY f /f", "history", "--no-trunc", "demo:1")
 	says("containerd.snapshotter", "info")
 	e.docker(false, "tag", "demo:1", remote+":1").ok(t)
@@ -50,12 +50,12 @@ func TestDockerImages(t *testing.T) {
 	says("Status: Image is up to date for "+remote+":1", "pull", remote+":1")
 	says("Loaded image: demo:1", "load", "-i", archive)
 	// A build moves the tag on; what it was is pruned.
-	e.docker(true, "build", "--label=more=1", "-t", "demo:1", dir).ok(t)
 	e.docker(false, "rmi", remote+":1").ok(t)
+	e.docker(true, "build", "--label=more=1", "-t", "demo:1", dir).ok(t)
 	says(id, "images", "-q", "--no-trunc", "-f", "dangling=true")
 	says("deleted: "+id, "image", "prune", "-f")
 	says("demo", "images", "--filter", "label=more")
-	says("Build Cache", "system", "df", "-v")
+	says("Build cache usage", "system", "df", "-v")
 	says("Total", "builder", "prune", "-af")
 	says("demo", "images")
 	says("Login Succeeded", "login", "-u", "u", "-p", "p", s.Addr)
@@ -68,14 +68,10 @@ func TestDockerImages(t *testing.T) {
 	e.docker(false, "inspect", "nope").failed(t, "No such object: nope")
 }
 
-// TestDockerSDKImages does with docker's library what its users do.
-func TestDockerSDKImages(t *testing.T) {
-	e, s, ctx := newEngine(t), fixtures.Registry(t), t.Context()
-	remote, c := fixtures.BusyboxIndex(t, s), e.sdk()
-	listening, stop := context.WithCancel(ctx)
-	defer stop()
-	told, _ := c.Events(listening, events.ListOptions{Filters: filters.NewArgs(filters.Arg("type", "image"))})
-	read := func(r io.ReadCloser, err error) string {
+// stream returns a function that reads an answer, which must not say that it
+// failed.
+func stream(t *testing.T) func(io.ReadCloser, error) string {
+	return func(r io.ReadCloser, err error) string {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)
@@ -90,11 +86,20 @@ func TestDockerSDKImages(t *testing.T) {
 		}
 		return string(data)
 	}
+}
+
+// TestDockerSDKImages does with docker's library what its users do.
+func TestDockerSDKImages(t *testing.T) {
+	e, s, ctx := newEngine(t), fixtures.Registry(t), t.Context()
+	remote, c := fixtures.BusyboxIndex(t, s), e.sdk()
+	listening, stop := context.WithCancel(ctx)
+	defer stop()
+	told, _ := c.Events(listening, events.ListOptions{Filters: filters.NewArgs(filters.Arg("type", "image"))})
 	auth, err := registry.EncodeAuthConfig(registry.AuthConfig{Username: "u", Password: "p"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out := read(c.ImagePull(ctx, remote, image.PullOptions{RegistryAuth: auth})); !strings.Contains(out, "Pull complete") {
+	if out := stream(t)(c.ImagePull(ctx, remote, image.PullOptions{RegistryAuth: auth})); !strings.Contains(out, "Pull complete") {
 		t.Errorf("the pull says %s", out)
 	}
 	select {
@@ -112,17 +117,17 @@ func TestDockerSDKImages(t *testing.T) {
 	if err := c.ImageTag(ctx, in.ID, s.Addr+"/sdk/copy:1"); err != nil {
 		t.Fatal(err)
 	}
-	read(c.ImagePush(ctx, s.Addr+"/sdk/copy:1", image.PushOptions{RegistryAuth: auth}))
+	stream(t)(c.ImagePush(ctx, s.Addr+"/sdk/copy:1", image.PushOptions{RegistryAuth: auth}))
 	far, err := c.DistributionInspect(ctx, s.Addr+"/sdk/copy:1", auth)
 	if err != nil || len(far.Platforms) == 0 {
 		t.Errorf("the registry has %+v, %v", far, err)
 	}
-	tar := read(c.ImageSave(ctx, []string{remote}))
+	tar := stream(t)(c.ImageSave(ctx, []string{remote}))
 	loaded, err := c.ImageLoad(ctx, strings.NewReader(tar))
 	if err != nil || !loaded.JSON {
 		t.Fatalf("load: %+v, %v", loaded, err)
 	}
-	read(loaded.Body, nil)
+	stream(t)(loaded.Body, nil)
 	if list, err := c.ImageList(ctx, image.ListOptions{Manifests: true}); err != nil || len(list) != 1 || len(list[0].RepoTags) != 2 {
 		t.Errorf("listed %+v, %v", list, err)
 	}
@@ -136,9 +141,15 @@ func TestDockerSDKImages(t *testing.T) {
 	if _, err := c.ImageInspect(ctx, remote); err == nil || !strings.Contains(err.Error(), "No such image") {
 		t.Errorf("inspect of what is gone: %v", err)
 	}
-	id := read(c.ImageImport(ctx, image.ImportSource{Source: packed(t, folder(t, "f", "x")), SourceName: "-"}, "imp:1", image.ImportOptions{Changes: []string{"CMD x"}}))
+}
+
+// TestDockerSDKImport makes an image of a folder.
+func TestDockerSDKImport(t *testing.T) {
+	e := newEngine(t)
+	from := image.ImportSource{Source: packed(t, folder(t, "f", "x")), SourceName: "-"}
+	said := stream(t)(e.sdk().ImageImport(t.Context(), from, "imp:1", image.ImportOptions{Changes: []string{"CMD x"}}))
 	var status struct{ Status string }
-	if err := json.NewDecoder(bytes.NewReader([]byte(id))).Decode(&status); err != nil || !strings.HasPrefix(status.Status, "sha256:") {
-		t.Errorf("imported %s, %v", id, err)
+	if err := json.NewDecoder(bytes.NewReader([]byte(said))).Decode(&status); err != nil || !strings.HasPrefix(status.Status, "sha256:") {
+		t.Errorf("imported %s, %v", said, err)
 	}
 }
