@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -21,8 +22,9 @@ func (j *job) classic(ctx context.Context, stream *route.Stream) error {
 	}
 	steps := readPlan(data, j.opts["target"])
 	var text io.Writer = stream
+	var unsaid tail
 	if j.quiet {
-		text = io.Discard
+		text = &unsaid
 	}
 	out := newPrinter(text, steps, j.remove)
 	resp, err := j.run(ctx, j.request(), out.show)
@@ -30,6 +32,10 @@ func (j *job) classic(ctx context.Context, stream *route.Stream) error {
 		return gone
 	}
 	if err != nil {
+		// Now it matters what a quiet build would have said.
+		if len(unsaid) > 0 {
+			_, _ = stream.Write(unsaid) // The client may have gone.
+		}
 		return j.classicError(stream, out, err)
 	}
 	if list := steps.unused(j.args); len(list) > 0 {
@@ -58,6 +64,21 @@ func (j *job) classicEnd(stream *route.Stream, text io.Writer, id string) error 
 	return nil
 }
 
+// tail keeps the last bytes written to it.
+type tail []byte
+
+// maxTail bounds a tail, in bytes.
+const maxTail = 256 << 10
+
+// Write never fails.
+func (t *tail) Write(p []byte) (int, error) {
+	*t = append(*t, p...)
+	if over := len(*t) - maxTail; over > 0 {
+		*t = append((*t)[:0], (*t)[over:]...)
+	}
+	return len(p), nil
+}
+
 // classicError tells why a build failed, with the exit code of the process
 // that did.
 func (j *job) classicError(stream *route.Stream, out *printer, err error) error {
@@ -71,6 +92,12 @@ func (j *job) classicError(stream *route.Stream, out *printer, err error) error 
 		if s := out.failed; s != nil && s.command != "" {
 			err = fmt.Errorf("The command '%s' returned a non-zero code: %d", s.command, code) //nolint:staticcheck // clients know it like this
 		}
+		return fail(stream, err, code)
+	}
+	// What a line of the Dockerfile is to blame for is the client's mistake.
+	var at *solver.SourceError
+	if errors.As(err, &at) && !stream.Begun() {
+		err = &route.StatusError{Status: http.StatusBadRequest, Err: err}
 	}
 	return fail(stream, err, code)
 }

@@ -235,6 +235,11 @@ func TestDockerFailures(t *testing.T) {
 	if !strings.Contains(out.stdout, "before\n") || strings.Contains(out.stdout, "never") {
 		t.Errorf("docker said %s", out.stdout)
 	}
+	quiet := e.docker(true, "build", "-q", dir)
+	quiet.failed(t, "returned a non-zero code: 37", "before\n")
+	if status, answer := e.post("/build", packed(t, folder(t, "Dockerfile", "FROM scratch\nNONSENSE\n"))); status != http.StatusBadRequest || !strings.Contains(answer, "unknown instruction: NONSENSE") {
+		t.Errorf("an unknown instruction: %d %s", status, answer)
+	}
 	for query, want := range map[string]struct {
 		status int
 		text   string
