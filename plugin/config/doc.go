@@ -7,7 +7,7 @@
 //
 // A Duration is Go's notation or a number of seconds. A DiskSpace is a number of bytes, a number with a unit of 1024,
 // or a percentage of the disk. A GC policy says what the cache may keep; policies apply in order. A Warning is a key
-// that is ignored.
+// that means nothing; what to do about it is the caller's choice.
 //
 // # Lifecycle and concurrency
 //
