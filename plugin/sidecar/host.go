@@ -154,7 +154,8 @@ func (h *Host) ensureNamespace(ctx context.Context, snapshotterName string) (cre
 	if snapshotterName == proxy.SnapshotterName {
 		labels[defaultSnapshotterLabel] = snapshotterName
 	}
-	err = h.host.Namespaces.Create(ctx, h.host.Namespace, labels)
+	// Up to 1.7 the event of it needs a namespace, though the call is about one.
+	err = h.host.Namespaces.Create(namespaces.WithNamespace(ctx, h.host.Namespace), h.host.Namespace, labels)
 	if errdefs.IsAlreadyExists(err) {
 		return false, nil
 	}
