@@ -15,8 +15,16 @@
 //
 // # Parts
 //
-// route has versions, paths, errors and streams; build the build endpoints and
-// hijacks; image the image endpoints; system what tells about the daemon.
+// route has versions, paths, errors and streams; build the build endpoints, and
+// upload the contexts that are posted to them; hijack the upgrades; image the
+// image endpoints, over imagestore; system what tells about the daemon, and
+// event what happened there.
+//
+// # Limits
+//
+// Headers have 30 s and 2 MiB; a context may pause for five minutes, and is
+// bounded in entries and bytes (see upload.Limits). HTTP/2 on the API's own
+// addresses is gRPC's: the connection goes to whoever serves Control.
 //
 // The facts come from the published API (https://docs.docker.com/reference/api/engine/).
 package dockerapi

@@ -81,7 +81,7 @@ func readParameters(r *http.Request, gateway string) (*parameters, error) {
 		return nil, fmt.Errorf("invalid version %q: 1 is the classic builder, 2 is BuildKit: %w", v, errdefs.ErrInvalidArgument)
 	}
 	for _, read := range []func(*http.Request) error{
-		p.refuse, p.readTags, p.readArgs, p.readLabels, p.readLimits, p.readUlimits, p.readNetwork, p.readHosts, p.readRest,
+		p.refuse, p.checkRemote, p.readTags, p.readArgs, p.readLabels, p.readLimits, p.readUlimits, p.readNetwork, p.readHosts, p.readRest,
 	} {
 		if err := read(r); err != nil {
 			return nil, err
@@ -112,6 +112,22 @@ func (p *parameters) refuse(r *http.Request) error {
 			"use a multi-stage build to leave files out: %w", errdefs.ErrNotImplemented)
 	}
 	return nil
+}
+
+// remotes are what the addresses of contexts begin with.
+var remotes = []string{"http://", "https://", "git://", "ssh://", "git@", "github.com/"}
+
+// checkRemote refuses contexts that are nowhere.
+func (p *parameters) checkRemote(*http.Request) error {
+	if p.remote == "" || p.version == 2 && (p.remote == remoteSession || p.remote == remoteUpload) {
+		return nil
+	}
+	for _, prefix := range remotes {
+		if strings.HasPrefix(p.remote, prefix) {
+			return nil
+		}
+	}
+	return invalid("remoteURL (%.200s) could not be recognized as URL", p.remote)
 }
 
 // readTags reads names for the image, in full.
