@@ -98,7 +98,7 @@ func (r *roff) flags(title string, flags *pflag.FlagSet) {
 			words = "-" + f.Shorthand + ", " + words
 		}
 		r.request("TP")
-		r.request("B", strings.TrimSpace(words+" "+kind))
+		r.request("B", strings.TrimSpace(words+" "+strings.TrimSuffix(kind, "Array")))
 		if usage == "" {
 			usage = "see the description"
 		}
