@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -46,8 +47,10 @@ type LayerOptions struct {
 	// Force converts layers that came with an image too, if they have another
 	// compression.
 	Force bool
-	// Epoch, if set, bounds modification times in layers made here.
+	// Epoch, if set, bounds modification times in all layers but those whose
+	// diff ids are in Keep.
 	Epoch *time.Time
+	Keep  []digest.Digest
 	// Workers bounds the cores that compress one layer; 0 is all. It changes
 	// no byte.
 	Workers int
@@ -94,6 +97,13 @@ func (e *entry) layer(blob blobRecord) Layer {
 	}
 }
 
+// rewrites tells whether the times in a layer of an image are to be bounded,
+// and have not been already.
+func (o *LayerOptions) rewrites(original blobRecord) bool {
+	return o.Epoch != nil && !slices.Contains(o.Keep, original.DiffID) &&
+		original.Descriptor.Annotations[AnnotationEpoch] != strconv.FormatInt(o.Epoch.Unix(), 10)
+}
+
 // blobVariant names what makes one blob of a layer differ from another.
 func blobVariant(opt LayerOptions, original bool) string {
 	v := opt.Compression
@@ -112,6 +122,9 @@ const originalVariant = "original"
 // blob returns the blob of the entry's own layer that opt asks for.
 func (s *Store) blob(ctx context.Context, e *entry, opt LayerOptions) (blobRecord, error) {
 	original, came := e.blob(originalVariant)
+	if came && opt.rewrites(original) {
+		came = false
+	}
 	// The image's own blob is what registries have already.
 	if came && (!opt.Force || CompressionOfLayer(original.Descriptor) == opt.Compression && opt.Level == nil) {
 		if s.present(ctx, original) {

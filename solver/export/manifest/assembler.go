@@ -44,7 +44,7 @@ func (a *Assembler) Assemble(ctx context.Context, src *export.Source, o Options,
 	if err != nil {
 		return nil, err
 	}
-	if err := a.layers(ctx, parts, o, env); err != nil {
+	if err := a.layers(ctx, src, parts, o, env); err != nil {
 		return nil, err
 	}
 	im := &Image{Index: indexed(src, parts)}
@@ -96,13 +96,17 @@ func plan(src *export.Source, o Options) ([]*part, error) {
 }
 
 // layers makes the layer blobs of all parts, side by side.
-func (a *Assembler) layers(ctx context.Context, parts []*part, o Options, env solver.Env) error {
+func (a *Assembler) layers(ctx context.Context, src *export.Source, parts []*part, o Options, env solver.Env) error {
 	defer progress.Status(env, "exporting layers", "").Done()
 	group, ctx := errgroup.WithContext(ctx)
 	for _, p := range parts {
 		opt := o.Layers
 		if o.Rewrite && p.epoch != nil {
 			opt.Epoch = p.epoch
+			var err error
+			if opt.Keep, err = baseLayers(src.Meta(export.MetaBaseConfig, p.ID)); err != nil {
+				return err
+			}
 			id := fmt.Sprintf("rewriting layers with source-date-epoch %d (%s)", p.epoch.Unix(), p.epoch)
 			defer progress.Status(env, id, "").Done()
 		}

@@ -155,14 +155,32 @@ func defaultConfig(p ocispecs.Platform) ([]byte, error) {
 
 // baseHistory reads the history out of the base image's configuration.
 func baseHistory(config []byte) ([]ocispecs.History, error) {
+	base, err := parseBase(config)
+	return base.History, err
+}
+
+// baseLayers returns the diff ids of the image that was built upon; none if it
+// is not known.
+func baseLayers(config []byte) ([]digest.Digest, error) {
+	base, err := parseBase(config)
+	return base.RootFS.DiffIDs, err
+}
+
+// baseConfig is what matters of the configuration of the image that was built
+// upon.
+type baseConfig struct {
+	History []ocispecs.History `json:"history"`
+	RootFS  ocispecs.RootFS    `json:"rootfs"`
+}
+
+func parseBase(config []byte) (baseConfig, error) {
+	var base baseConfig
+
 	if len(config) == 0 {
-		return nil, nil
-	}
-	var base struct {
-		History []ocispecs.History `json:"history"`
+		return base, nil
 	}
 	if err := json.Unmarshal(config, &base); err != nil {
-		return nil, fmt.Errorf("invalid base image config: %w: %w", err, errdefs.ErrInvalidArgument)
+		return base, fmt.Errorf("invalid base image config: %w: %w", err, errdefs.ErrInvalidArgument)
 	}
-	return base.History, nil
+	return base, nil
 }
