@@ -3,15 +3,16 @@ package sidecar
 import (
 	"context"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/defaults"
-	"github.com/containerd/containerd/v2/pkg/dialer"
 	"github.com/containerd/errdefs"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 )
@@ -21,6 +22,9 @@ const (
 	firstDelay = 50 * time.Millisecond
 	maxDelay   = time.Second
 	dialWait   = 3 * time.Second
+	// retryWait is how long a call waits for a new attempt after it found that the last one had failed: long enough for a
+	// containerd that is back, and not much for one that is not.
+	retryWait = 250 * time.Millisecond
 )
 
 // socketPath reads the address of a containerd: a path, or one with the scheme unix.
@@ -43,9 +47,11 @@ type connection struct {
 func connect(path string) (*connection, error) {
 	delays := backoff.DefaultConfig
 	delays.BaseDelay, delays.MaxDelay = firstDelay, maxDelay
-	conn, err := grpc.NewClient(dialer.DialAddress(path),
+	conn, err := grpc.NewClient("passthrough:///"+path,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(dialer.ContextDialer),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		}),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: delays, MinConnectTimeout: dialWait}),
 		grpc.WithDefaultCallOptions(
 			grpc.MaxCallRecvMsgSize(defaults.DefaultMaxRecvMsgSize), grpc.MaxCallSendMsgSize(defaults.DefaultMaxSendMsgSize)),
@@ -73,14 +79,39 @@ func (u unavailable) explain(err error) error {
 	return err
 }
 
+// back reports whether a call that was never sent, for want of a connection, is to be made again since there is one now.
+// gRPC by itself fails calls until its pause between two attempts is over, though the containerd may be back.
+func (c *connection) back(ctx context.Context, err error) bool {
+	if status.Code(err) != codes.Unavailable || !strings.Contains(strings.ToLower(status.Convert(err).Message()), "error while dialing") {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, retryWait)
+	defer cancel()
+	c.ResetConnectBackoff()
+	for state := c.GetState(); state != connectivity.Ready; state = c.GetState() {
+		c.Connect()
+		if !c.WaitForStateChange(ctx, state) {
+			return false
+		}
+	}
+	return true
+}
+
 // Invoke implements grpc.ClientConnInterface.
 func (c *connection) Invoke(ctx context.Context, method string, req, reply any, opts ...grpc.CallOption) error {
-	return c.absent.explain(c.ClientConn.Invoke(ctx, method, req, reply, opts...))
+	err := c.ClientConn.Invoke(ctx, method, req, reply, opts...)
+	if c.back(ctx, err) {
+		err = c.ClientConn.Invoke(ctx, method, req, reply, opts...)
+	}
+	return c.absent.explain(err)
 }
 
 // NewStream implements grpc.ClientConnInterface.
 func (c *connection) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	s, err := c.ClientConn.NewStream(ctx, desc, method, opts...)
+	if c.back(ctx, err) {
+		s, err = c.ClientConn.NewStream(ctx, desc, method, opts...)
+	}
 	if err != nil {
 		return nil, c.absent.explain(err)
 	}
