@@ -32,7 +32,7 @@ func (b *Builder) aboutEngine(store *imagestore.Store, list *image.Server) (syst
 	out := system.Config{
 		Version: b.version.Version, Revision: b.version.Revision, ID: id, Root: b.host.Root, Snapshotter: b.host.SnapshotterName,
 		Namespace: b.host.Namespace, Runtime: b.config.Workers.OCI.Binary, CDISpecDirs: b.config.CDI.SpecDirs,
-		Registries: map[string]system.Registry{}, Refs: b.refs, Events: b.events, SignIn: store.SignIn, ImagesSize: store.Size,
+		Registries: map[string]system.Registry{}, Refs: b.refs, Events: b.events, SignIn: store.SignIn, CountImages: store.Count, ImagesSize: store.Size,
 		Images: func(ctx context.Context, v route.Version) ([]*image.Summary, error) {
 			return list.Summaries(ctx, imagestore.Filter{}, true, v)
 		},

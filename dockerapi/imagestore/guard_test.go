@@ -3,6 +3,7 @@ package imagestore
 import (
 	"archive/tar"
 	"bytes"
+	"fmt"
 	"io"
 	"path"
 	"strings"
@@ -34,6 +35,20 @@ func entries(f interface{ Fatal(...any) }, headers ...tar.Header) []byte {
 		f.Fatal(err)
 	}
 	return out.Bytes()
+}
+
+func TestManyEntries(t *testing.T) {
+	var all bytes.Buffer
+	w := tar.NewWriter(&all)
+	for i := range maxEntries + 1 {
+		if err := w.WriteHeader(&tar.Header{Name: fmt.Sprint(i), Typeflag: tar.TypeDir}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var g guard
+	if err := g.copy(io.Discard, &all); !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), "more than 50000 entries") {
+		t.Errorf("the guard says %v", err)
+	}
 }
 
 // FuzzGuard checks that what the guard lets through is a tar of plain entries

@@ -117,12 +117,12 @@ func (s *Server) info(w http.ResponseWriter, r *http.Request, _ string) error {
 	if s.cfg.Runtime != "" {
 		out.Runtimes[s.cfg.Runtime] = runtimeInfo{Path: s.cfg.Runtime}
 	}
-	if s.cfg.Images != nil {
-		list, err := s.cfg.Images(r.Context(), v)
+	if s.cfg.CountImages != nil {
+		n, err := s.cfg.CountImages(r.Context())
 		if err != nil {
 			return err
 		}
-		out.Images = len(list)
+		out.Images = n
 	}
 	if !v.Before(46) {
 		out.Containerd = &containerd{Address: s.cfg.Containerd}

@@ -31,6 +31,8 @@ type Config struct {
 	Registries map[string]Registry
 	// Images lists all images.
 	Images func(ctx context.Context, v route.Version) ([]*image.Summary, error)
+	// CountImages is how many there are.
+	CountImages func(context.Context) (int, error)
 	// ImagesSize is the size of everything that images hold, in bytes.
 	ImagesSize func(context.Context) (int64, error)
 	// Refs is the build cache.

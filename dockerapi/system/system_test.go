@@ -36,7 +36,8 @@ func engine(t *testing.T) (*httptest.Server, *event.Hub) {
 		Images: func(context.Context, route.Version) ([]*image.Summary, error) {
 			return []*image.Summary{{ID: "sha256:x", RepoTags: []string{"a:1"}, Size: 7}}, nil
 		},
-		ImagesSize: func(context.Context) (int64, error) { return 7, nil },
+		CountImages: func(context.Context) (int, error) { return 1, nil },
+		ImagesSize:  func(context.Context) (int64, error) { return 7, nil },
 		SignIn: func(_ context.Context, c route.Credentials) error {
 			if c.Password != "right" {
 				return errdefs.ErrUnauthenticated
