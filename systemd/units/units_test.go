@@ -35,9 +35,6 @@ func unpack(t *testing.T, folder string) (files []string) {
 }
 
 func TestSystemdAcceptsThem(t *testing.T) {
-	if _, err := exec.LookPath("systemd-analyze"); err != nil {
-		t.Skip("systemd-analyze, which comes with systemd, is what judges units")
-	}
 	for folder, args := range map[string][]string{"system": {"verify"}, "user": {"--user", "verify"}} {
 		for _, file := range unpack(t, folder) {
 			// A template is judged as one of its instances.
