@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -265,6 +266,31 @@ func TestSaveAndLoad(t *testing.T) {
 	}
 	a.do(http.MethodPost, "/images/load", bytes.NewReader(named.body), "platform", text(t, ocispecs.Platform{OS: "linux", Architecture: "s390x"})).
 		want(http.StatusNotFound, "requested platform (linux/s390x) not found")
+}
+
+// TestTogether loads, pulls and prunes at the same time.
+func TestTogether(t *testing.T) {
+	a, s := newAPI(t), served(t, "1")
+	a.imported("demo:1", "one")
+	tar := a.do(http.MethodGet, "/images/demo:1/get", nil).want(http.StatusOK).body
+	a.do(http.MethodDelete, "/images/demo:1", nil).want(http.StatusOK)
+	var all sync.WaitGroup
+	for range 3 {
+		all.Go(func() {
+			a.do(http.MethodPost, "/images/load", bytes.NewReader(tar)).want(http.StatusOK, "Loaded image: demo:1")
+		})
+		all.Go(func() {
+			a.do(http.MethodPost, "/images/create", nil, "fromImage", s.Addr+"/team/demo", "tag", "1").want(http.StatusOK, "Status: ")
+		})
+		all.Go(func() {
+			if r := a.do(http.MethodPost, "/images/prune", nil); r.status != http.StatusOK && r.status != http.StatusConflict {
+				t.Errorf("prune: %d %s", r.status, r.body)
+			}
+		})
+	}
+	all.Wait()
+	a.unpacked("demo:1")
+	a.unpacked(s.Addr + "/team/demo:1")
 }
 
 func TestImportFromURL(t *testing.T) {
