@@ -3,6 +3,7 @@ package dockerapi
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/http"
 	"time"
@@ -74,7 +75,7 @@ func (s *Server) GRPC() net.Listener { return s.grpc }
 // Serve answers on a listener until Shutdown; connections over TLS have shaken
 // hands. It may be called for several.
 func (s *Server) Serve(l net.Listener) error {
-	if err := s.http.Serve(l); err != http.ErrServerClosed { //nolint:errorlint // it is returned as it is
+	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

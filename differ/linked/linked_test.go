@@ -3,6 +3,7 @@ package linked_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -107,7 +108,7 @@ func TestBlob(t *testing.T) {
 			off := rng.IntN(len(want) + 1)
 			buf := make([]byte, rng.IntN(200_000))
 			n, err := ra.ReadAt(buf, int64(off))
-			if !bytes.Equal(buf[:n], want[off:off+n]) || n < len(buf) != (err == io.EOF) || n < len(buf) && off+n != len(want) {
+			if !bytes.Equal(buf[:n], want[off:off+n]) || n < len(buf) != errors.Is(err, io.EOF) || n < len(buf) && off+n != len(want) {
 				t.Fatalf("%v: read %d of %d at %d of %d: %v", sizes, n, len(buf), off, len(want), err)
 			}
 		}

@@ -119,6 +119,6 @@ func (s *Server) bring(w http.ResponseWriter, r *http.Request, p *parameters) er
 	if err != nil {
 		return s.drained(w, r, err)
 	}
-	files.Close()
+	_ = files.Close() // There is nothing of it that anybody wants.
 	return fmt.Errorf("nobody wants the context of build %s: %w", p.id, errdefs.ErrNotFound)
 }

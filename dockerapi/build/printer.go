@@ -32,12 +32,12 @@ var stepName = regexp.MustCompile(`^\[(?:(\S+/\S+) )?(?:([a-z0-9][a-z0-9_.-]*) )
 type shown struct {
 	*step
 	// digest of the vertex; empty until it is seen.
-	digest            digest.Digest
-	started, done     bool
-	cached, cancelled bool
-	err               string
-	held              bytes.Buffer
-	clipped           bool
+	digest        digest.Digest
+	started, done bool
+	cached        bool
+	err           string
+	held          bytes.Buffer
+	clipped       bool
 	// announced says that its line was printed, running that of its container.
 	announced, running bool
 }

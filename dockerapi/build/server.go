@@ -94,7 +94,7 @@ func (s *Server) build(w http.ResponseWriter, r *http.Request, _ string) error {
 	}
 	if files != nil {
 		j.context = files
-		defer files.Close()
+		defer func() { _ = files.Close() }()
 	}
 	v, err := openVisitor(ctx, s.cfg.Sessions, files, known)
 	if err != nil {

@@ -58,7 +58,7 @@ func openVisitor(ctx context.Context, sessions *session.Manager, files *upload.C
 	v.close = func() {
 		cancel()
 		server.Stop()
-		listener.Close()
+		_ = listener.Close()
 		<-served
 		near.Close()
 		far.Close()

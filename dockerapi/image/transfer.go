@@ -171,7 +171,7 @@ func (s *Server) save(w http.ResponseWriter, r *http.Request, names []string) er
 	if err != nil {
 		return err
 	}
-	defer archive.Close()
+	defer func() { _ = archive.Close() }()
 	w.Header().Set("Content-Type", "application/x-tar")
 	if n, err := archive.WriteTo(w); err != nil {
 		if n > 0 {

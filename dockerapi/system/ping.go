@@ -40,7 +40,7 @@ type version struct {
 	Platform      struct{ Name string }
 	Components    []component
 	Version       string
-	ApiVersion    string //nolint:revive,staticcheck // the API's spelling
+	ApiVersion    string // The API's spelling.
 	MinAPIVersion string
 	GitCommit     string
 	GoVersion     string

@@ -199,7 +199,7 @@ func (s *Session) enter(id string, c *container) error {
 	case s.containers == nil:
 		return errOver
 	case s.containers[id] != nil:
-		return fmt.Errorf("Container %s already exists: %w", id, errdefs.ErrAlreadyExists) //nolint:staticcheck // clients know the text
+		return fmt.Errorf("Container %s already exists: %w", id, errdefs.ErrAlreadyExists)
 	case len(s.containers) >= maxContainers:
 		return fmt.Errorf("frontend has %d containers, release some: %w", maxContainers, errdefs.ErrResourceExhausted)
 	}

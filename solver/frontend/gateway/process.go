@@ -49,7 +49,7 @@ func newProcess(x *execStream, id string, init *gateway.InitMessage) (*process, 
 		resize: make(chan executor.WindowSize, 1), signal: make(chan int, maxSignals),
 	}
 	p.announce = sync.OnceFunc(func() {
-		x.send(id, &gateway.ExecMessage{Input: &gateway.ExecMessage_Started{Started: &gateway.StartedMessage{}}})
+		_ = x.send(id, &gateway.ExecMessage{Input: &gateway.ExecMessage_Started{Started: &gateway.StartedMessage{}}})
 	})
 	meta := init.GetMeta()
 	spec := Process{
@@ -95,8 +95,9 @@ func (p *process) run(ctx context.Context, c *container, spec Process) {
 	if p.input != nil {
 		_ = p.input.Close()
 	}
-	p.stream.send(p.id, &gateway.ExecMessage{Input: &gateway.ExecMessage_Exit{Exit: exitMessage(err)}})
-	p.stream.send(p.id, &gateway.ExecMessage{Input: &gateway.ExecMessage_Done{Done: &gateway.DoneMessage{}}})
+	// A client that is gone does not ask how it ended.
+	_ = p.stream.send(p.id, &gateway.ExecMessage{Input: &gateway.ExecMessage_Exit{Exit: exitMessage(err)}})
+	_ = p.stream.send(p.id, &gateway.ExecMessage{Input: &gateway.ExecMessage_Done{Done: &gateway.DoneMessage{}}})
 }
 
 // exitMessage says how a process ended.

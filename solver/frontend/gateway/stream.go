@@ -69,7 +69,7 @@ func (x *execStream) handle(ctx context.Context, msg *gateway.ExecMessage) error
 	init, ok := msg.GetInput().(*gateway.ExecMessage_Init)
 	switch {
 	case ok && p != nil:
-		return fmt.Errorf("Process %s already exists: %w", id, errdefs.ErrAlreadyExists) //nolint:staticcheck // clients know the text
+		return fmt.Errorf("Process %s already exists: %w", id, errdefs.ErrAlreadyExists)
 	case ok:
 		return x.start(ctx, id, init.Init)
 	case p == nil:
