@@ -32,6 +32,11 @@ package: ## make deb, rpm and tarball in dist/ (ARCH=arm64 for another machine, 
 	@.ci/install build
 	packaging/build.sh --out dist --kinds "$(or $(KINDS),deb rpm tar)"
 
+.PHONY: package-lint
+package-lint: ## make the deb and have lintian (which you install) judge it
+	@$(MAKE) --no-print-directory package KINDS=deb
+	lintian --allow-root --fail-on error,warning dist/*.deb
+
 .PHONY: quickstart
 quickstart: deps build ## build a real multi-stage image on this machine and run it
 	@test/quickstart/run.sh

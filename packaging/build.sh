@@ -93,7 +93,7 @@ tarball() {
 nfpm() {
 	if [ ! -x "$nfpm_dir/nfpm" ]; then
 		echo "packaging: building nfpm $nfpm_version (once; about a minute of CPU)" >&2
-		(cd / && GOBIN=$nfpm_dir GOFLAGS= go install "github.com/goreleaser/nfpm/v2/cmd/nfpm@$nfpm_version")
+		(cd / && GOBIN=$nfpm_dir GOFLAGS='' go install "github.com/goreleaser/nfpm/v2/cmd/nfpm@$nfpm_version")
 	fi
 	"$nfpm_dir/nfpm" "$@"
 }
