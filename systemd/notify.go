@@ -75,6 +75,9 @@ func (n *Notifier) Extend(d time.Duration) error {
 // ping says that the service lives.
 func (n *Notifier) ping() error { return n.send("WATCHDOG=1") }
 
+// sendWithin is how long a message may wait for the manager to read.
+const sendWithin = 100 * time.Millisecond
+
 // send sends one message of several assignments.
 func (n *Notifier) send(assignments ...string) error {
 	if n == nil {
@@ -85,7 +88,11 @@ func (n *Notifier) send(assignments ...string) error {
 	if err != nil {
 		return fmt.Errorf("tell the service manager: %w", err)
 	}
-	_, err = conn.Write([]byte(strings.Join(assignments, "\n")))
+	// A manager that does not read must not hold up the service.
+	err = conn.SetWriteDeadline(time.Now().Add(sendWithin))
+	if err == nil {
+		_, err = conn.Write([]byte(strings.Join(assignments, "\n")))
+	}
 	if err = errors.Join(err, conn.Close()); err != nil {
 		return fmt.Errorf("tell the service manager: %w", err)
 	}
