@@ -208,6 +208,7 @@ func TestImage(t *testing.T) {
 func TestImageRootless(t *testing.T) {
 	archive := packImage(t, watch(t), "rootless", map[string]string{
 		"usr/bin/rootlesskit": "rootlesskit", "usr/bin/newuidmap": "newuidmap", "usr/bin/newgidmap": "newgidmap",
+		"sbin/setcap": "setcap",
 	})
 	e := newBox(t)
 	e.ctr("image", "import", archive).ok(t)
@@ -216,6 +217,9 @@ func TestImageRootless(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.start("kiln.test/kiln:rootless", "rootless", []string{"--allow-new-privs",
+		"--mount=type=cgroup,src=cgroup,dst=/sys/fs/cgroup,options=ro:nosuid:noexec:nodev",
+		// ctr covers /run, which Docker and Kubernetes do not.
+		"--mount=type=tmpfs,src=tmpfs,dst=/run/user/1000,options=uid=1000:gid=1000:mode=0700",
 		"--mount=type=bind,src=" + state + ",dst=/home/user/.local/share/buildkit,options=rbind:rw",
 	}, append(entrypoint(t, archive), "--oci-worker-no-process-sandbox"))
 	t.Setenv("PATH", e.bin+":"+os.Getenv("PATH"))
