@@ -40,9 +40,9 @@ type Daemon struct {
 	// containerd inside it; Root is its state; Log is what it says.
 	Address, Containerd, Root, Log string
 
-	cfg     Config
-	dir     string
-	notify  *net.UnixConn
+	cfg    Config
+	dir    string
+	notify *net.UnixConn
 	// readies has the news that a process is ready.
 	readies chan struct{}
 	process *os.Process
