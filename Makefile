@@ -20,12 +20,23 @@ SCRIPTS := .ci/install .ci/run $(wildcard test/*/*.sh packaging/*.sh packaging/d
 ##@ Use
 
 .PHONY: build
-build: ## build kilnd, kiln and the other programs into bin/, with links under the predecessor's names
+build: programs buildx ## build everything into bin/: kilnd, kiln, docker-buildx and links under the predecessor's names
+
+.PHONY: programs
+programs: ## build what is not docker-buildx, whose first compilation takes as long as all the rest
 	@.ci/install build
 	@mkdir -p bin
 	@set -e; for c in $(COMMANDS); do echo "build bin/$$c"; $(GO_BUILD) -o bin/$$c ./cmd/$$c; done
 	@ln -sf kilnd bin/buildkitd
 	@ln -sf kiln bin/buildctl
+
+# The driver is a module of its own. All that is made of it is made without paths of this machine, and so are the clients
+# of the tests, which pin the same versions: what one compiles serves the others.
+.PHONY: buildx
+buildx: ## build docker-buildx with the kiln driver into bin/
+	@.ci/install build
+	@mkdir -p bin
+	@echo "build bin/docker-buildx"; cd buildxdriver && $(GO_BUILD) -o ../bin/docker-buildx ./cmd/docker-buildx
 
 .PHONY: package
 package: ## make deb, rpm and tarball in dist/ (ARCH=arm64 for another machine, KINDS="deb" for one kind)
@@ -38,7 +49,7 @@ package-lint: ## make the deb and have lintian (which you install) judge it
 	lintian --allow-root --fail-on error,warning dist/*.deb
 
 .PHONY: quickstart
-quickstart: deps build ## build a real multi-stage image on this machine and run it
+quickstart: deps programs ## build a real multi-stage image on this machine and run it
 	@test/quickstart/run.sh
 
 ##@ Work
@@ -46,12 +57,13 @@ quickstart: deps build ## build a real multi-stage image on this machine and run
 .PHONY: test
 test: deps ## run all tests (root; real registry, runtime and clients)
 	go test -count=1 -timeout 20m ./...
+	cd buildxdriver && go test -trimpath -count=1 -timeout 10m ./...
 
 .PHONY: check
 check: deps fmt-check vet lint shellcheck layers style protos ## everything a change must pass beside the tests
 
 .PHONY: bench
-bench: deps build ## time kilnd; PEERS="name=address,pid=N" runs others beside it, BENCH="-workloads run50" selects
+bench: deps programs ## time kilnd; PEERS="name=address,pid=N" runs others beside it, BENCH="-workloads run50" selects
 	@test/bench/run.sh $(foreach peer,$(PEERS),-daemon $(peer)) $(BENCH)
 
 .PHONY: generate
@@ -81,6 +93,7 @@ fmt-check: ## gofmt has nothing to change
 .PHONY: vet
 vet: ## go vet
 	go vet ./...
+	cd buildxdriver && go vet -trimpath ./...
 
 .PHONY: lint
 lint: $(LINT) ## golangci-lint with .golangci.yml

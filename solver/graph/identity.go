@@ -176,6 +176,10 @@ func (n *node) content(ctx context.Context, i int, fn solver.ContentFunc, in *he
 	if err != nil {
 		if ctx.Err() == nil {
 			n.keepFailure(&solver.Failure{Inputs: []solver.Result{in.result}, Action: -1, Content: i})
+			// Nothing else would show which step it is that cannot go on.
+			shown := &showing{node: n, keys: true}
+			shown.start()
+			shown.end(err)
 		}
 		return "", vertexError(n.vertex, fmt.Errorf("failed to compute cache key: %w", err))
 	}

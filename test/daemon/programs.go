@@ -51,7 +51,7 @@ func buildProgram(ctx context.Context, name string) (string, error) {
 	}
 	defer unlock()
 	path := filepath.Join(dir, name)
-	return path, goBuild(ctx, root, path, "-s -w", "./cmd/"+name)
+	return path, goBuild(ctx, root, path, "./cmd/"+name, "-ldflags", "-s -w")
 }
 
 // client is where a foreign program comes from.
@@ -63,12 +63,15 @@ type client struct {
 	// module is the folder of the module that pins it, where that is not the
 	// one for all: clients that cannot agree on versions have their own.
 	module string
+	// trim leaves out the machine's paths, as the Makefile does for the module
+	// buildxdriver, which pins the same versions: both are compiled once.
+	trim bool
 }
 
 // clients are the programs of test/interop/tools.
 var clients = map[string]client{
-	"buildctl": {pkg: "github.com/moby/buildkit/cmd/buildctl", version: "github.com/moby/buildkit/version.Version=v0.32.2"},
-	"buildx":   {pkg: "github.com/docker/buildx/cmd/buildx", version: "github.com/docker/buildx/version.Version=v0.36.1"},
+	"buildctl": {pkg: "github.com/moby/buildkit/cmd/buildctl", version: "github.com/moby/buildkit/version.Version=v0.32.2", trim: true},
+	"buildx":   {pkg: "github.com/docker/buildx/cmd/buildx", version: "github.com/docker/buildx/version.Version=v0.36.1", trim: true},
 	"ctr":      {pkg: "github.com/containerd/containerd/v2/cmd/ctr", version: "github.com/containerd/containerd/v2/version.Version=v2.4.2"},
 	"containerd": {
 		pkg: "github.com/containerd/containerd/v2/cmd/containerd", version: "github.com/containerd/containerd/v2/version.Version=v2.4.2",
@@ -114,13 +117,13 @@ func buildClient(ctx context.Context, name string) (string, error) {
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return path, err
 	}
-	return path, goBuild(ctx, tools, path, "-s -w -X "+from.version, from.pkg)
+	return path, goBuild(ctx, tools, path, from.pkg, "-ldflags", "-s -w -X "+from.version, fmt.Sprintf("-trimpath=%t", from.trim))
 }
 
 // goBuild builds a package of the module in dir. The go command leaves a
 // program alone that is as it would be built, and replaces one that runs.
-func goBuild(ctx context.Context, dir, path, linker, pkg string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-ldflags", linker, "-o", path, pkg)
+func goBuild(ctx context.Context, dir, path, pkg string, flags ...string) error {
+	cmd := exec.CommandContext(ctx, "go", append(append([]string{"build", "-buildvcs=false"}, flags...), "-o", path, pkg)...)
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
