@@ -54,7 +54,7 @@ func run(stop *stopping, s *Settings) (err error) {
 	if err != nil {
 		return err
 	}
-	defer v.sockets.Close()
+	defer func() { _ = v.sockets.Close() }()
 	v.claim(s)
 	options, err := v.options(s)
 	if err != nil {
