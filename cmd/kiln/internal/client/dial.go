@@ -35,8 +35,12 @@ const connectTimeout = 20 * time.Second
 
 // Options of a connection.
 type Options struct {
-	// Addr is where the daemon listens.
+	// Addr is where the daemon listens. Of several, see Nodes, one is picked by
+	// BuildKey.
 	Addr string
+	// BuildKey stands for what is to be built: builds with the same key are at
+	// home in the same daemon, whose cache knows them.
+	BuildKey string
 	// ServerName is verified in the daemon's certificate; empty: the host.
 	ServerName string
 	// CA, Cert and Key name PEM files; Dir a directory that has them.
@@ -57,6 +61,14 @@ type Client struct {
 
 // Dial connects and makes sure that a daemon answers.
 func Dial(ctx context.Context, opt Options) (*Client, error) {
+	if addrs := Nodes(opt.Addr); len(addrs) > 1 {
+		return dialBest(ctx, opt, addrs)
+	}
+	return dialOne(ctx, opt)
+}
+
+// dialOne connects to one address.
+func dialOne(ctx context.Context, opt Options) (*Client, error) {
 	target, creds, dial, err := opt.target()
 	if err != nil {
 		return nil, err

@@ -58,6 +58,7 @@ func newBuild(g *globals) *cobra.Command {
 				return err
 			}
 			defer p.cleanUp()
+			g.dial.BuildKey = p.key()
 			return g.withClient(cmd, func(ctx context.Context, c *client.Client) error { return b.run(ctx, g, c, p) })
 		},
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 
 	"github.com/containerd/containerd/v2/plugins/content/local"
@@ -44,6 +45,22 @@ func (p *plan) cleanUp() {
 	for _, dir := range p.temps {
 		os.RemoveAll(dir)
 	}
+}
+
+// key says where, of several daemons, the build is at home: with all builds of
+// the same source, whatever they make of it.
+func (p *plan) key() string {
+	if url := p.request.GetFrontendAttrs()["context"]; url != "" {
+		return url
+	}
+	dir, ok := p.dirs["context"]
+	if !ok {
+		return "build" // all that have no source of their own
+	}
+	if abs, err := filepath.Abs(dir); err == nil {
+		dir = abs
+	}
+	return dir
 }
 
 // plan turns the flags into a plan; each step fills in its part.

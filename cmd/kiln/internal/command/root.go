@@ -104,7 +104,7 @@ func (g *globals) newRoot(name, version string) *cobra.Command {
 		addr = v
 	}
 	f := root.PersistentFlags()
-	f.StringVar(&g.dial.Addr, "addr", addr, "address of the daemon (env BUILDKIT_HOST)")
+	f.StringVar(&g.dial.Addr, "addr", addr, "address of the daemon; of several, separated by commas, a build goes to the one its source belongs to (env BUILDKIT_HOST)")
 	f.BoolVar(&g.debug, "debug", false, "enable debug output in logs")
 	f.StringVar(&g.logFormat, "log-format", "text", "log formatter: json or text")
 	f.StringVar(&g.dial.ServerName, "tlsservername", "", "server name for certificate validation")
