@@ -158,7 +158,8 @@ func Local(local LocalSource, info Info) State {
 	source := newSource("local://"+local.Name, "source.local")
 	source.set("local.session", local.SessionID, "source.local.sessionid")
 	source.set("local.sharedkeyhint", local.SharedKeyHint, "source.local.sharedkeyhint")
-	source.set("local.differ", local.Differ, "source.local.differ")
+	// A daemon that does not know it compares more than it has to, so no capability is needed.
+	source.set("local.differ", local.Differ)
 	source.setBool("local.metadatatransfer", local.MetadataOnly, "source.local.metadatatransfer")
 	for _, list := range []struct {
 		key    string

@@ -48,7 +48,7 @@ func TestSources(t *testing.T) {
 			},
 			[]string{
 				"source.local", "source.local.sessionid", "source.local.includepatterns", "source.local.excludepatterns", "source.local.followpaths",
-				"source.local.sharedkeyhint", "source.local.differ", "source.local.metadatatransfer",
+				"source.local.sharedkeyhint", "source.local.metadatatransfer",
 			},
 		},
 		"http": {HTTP(HTTPSource{URL: "http://a/b"}, Info{}), "http://a/b", nil, []string{"source.http"}},
