@@ -60,8 +60,10 @@ func (b *bench) start(ctx context.Context, j *Job, v *solver.Vertex) <-chan stri
 			answer <- "error: " + err.Error()
 			return
 		}
-		answer <- textOf(built.Result)
+		text := textOf(built.Result)
+		// Whoever has the answer may look for holds that are left.
 		_ = built.Result.Release(context.WithoutCancel(ctx))
+		answer <- text
 	}()
 	return answer
 }
