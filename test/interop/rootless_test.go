@@ -78,7 +78,7 @@ dir=$1 id=$2; shift 2
 for f in passwd group subuid subgid; do mount --bind "$dir/$f" /etc/$f; done
 mount -t tmpfs -o mode=755 tmpfs /mnt
 mknod -m 666 /mnt/tun c 10 200
-mount --bind /mnt/tun /dev/net/tun
+[ ! -e /dev/net/tun ] || mount --bind /mnt/tun /dev/net/tun
 export HOME="$dir" XDG_RUNTIME_DIR="$dir/run" USER=ordinary
 cd "$dir"
 exec setpriv --reuid="$id" --regid="$id" --clear-groups "$@"`
