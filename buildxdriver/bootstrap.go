@@ -87,6 +87,9 @@ func (d *Driver) bring(ctx context.Context, say func(string, ...any)) error {
 		case <-ctx.Done():
 			// A daemon that nobody can use would only be in the way.
 			stop := p.record.end(stopWithin)
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return errors.Join(fmt.Errorf("start kilnd: %w", ctx.Err()), stop)
+			}
 			return errors.Join(fmt.Errorf("start kilnd: it was not ready within %s: %w%s", readyWithin, err, p.lastWords()), stop)
 		case <-time.After(pause):
 		}

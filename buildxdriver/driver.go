@@ -119,7 +119,7 @@ func (d *Driver) look(ctx context.Context) (*client.WorkerInfo, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reach kilnd at %s: %w", d.opts.socket, err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }() // The answer is there, or the error.
 	workers, err := c.ListWorkers(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("ask kilnd at %s: %w", d.opts.socket, err)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -86,9 +88,17 @@ func TestContentFailuresAreKept(t *testing.T) {
 	bad := &brokenContent{op: vs["b"].Op.(*op)}
 	vs["b"].Op = bad
 	var d drawer
-	j := b.job()
+	r := &record{names: map[string]string{}}
+	j, err := b.solver.NewJob("j", JobConfig{Sink: r.sink})
+	if err != nil {
+		t.Fatal(err)
+	}
 	j.KeepFailures(d.keep)
 	b.want(b.start(t.Context(), j, vs["b"]), "error: failed to compute cache key: not there")
+	// The step that cannot begin is shown with the reason.
+	if lines := r.text(); !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "b ") && strings.HasSuffix(l, " not there") }) {
+		t.Errorf("events %q", lines)
+	}
 	f := d.kept[vs["b"].Digest]
 	if f == nil || f.Content != 0 || f.Action != -1 || len(f.Inputs) != 1 || textOf(f.Inputs[0]) != "a()" {
 		t.Errorf("%+v", f)

@@ -42,7 +42,7 @@ func report(w io.Writer, err error) int {
 		}
 	}
 	for _, place := range solvererrdefs.Sources(err) {
-		place.Print(w) // An error would be that of writing to the terminal.
+		_ = place.Print(w) // An error would be that of writing to the terminal.
 	}
 	format := "ERROR: %v\n"
 	shown := any(err)
@@ -52,7 +52,7 @@ func report(w io.Writer, err error) int {
 	fmt.Fprintf(w, format, shown)
 	var ref *desktop.ErrorWithBuildRef
 	if errors.As(err, &ref) {
-		ref.Print(w)
+		_ = ref.Print(w) // As above.
 	}
 	return exitCode(err)
 }
