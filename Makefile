@@ -15,7 +15,7 @@ GO_BUILD := go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 
 LINT_VERSION := v2.15.0
 LINT := $(CACHE)/golangci-lint-$(LINT_VERSION)/golangci-lint
-SCRIPTS := .ci/install .ci/run $(wildcard test/*/*.sh packaging/*.sh packaging/deb/* packaging/rpm/*)
+SCRIPTS := .ci/install .ci/run $(wildcard test/*/*.sh packaging/*.sh packaging/deb/* packaging/rpm/* packaging/*/*.sh packaging/image/buildkitd-entrypoint)
 
 ##@ Use
 
