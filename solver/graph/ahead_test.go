@@ -72,3 +72,24 @@ func TestAheadEndsWithTheJob(t *testing.T) {
 		b.end()
 	})
 }
+
+// TestAheadOfUnknownKeys has a step that copies from two stages, one after the
+// other: how the first copy will be named is known only when its stage has run,
+// and the second stage must not wait for that.
+func TestAheadOfUnknownKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, one, two := aheadBench(t, true)
+		vs := b.world.parse("base:\none:\ntwo:\nfirst: base one~\nsecond: first two~")
+		vs["one"].Op.(*op).runErr = one.pass
+		vs["two"].Op.(*op).runErr = two.pass
+		answer := b.start(t.Context(), b.job(), vs["second"])
+		synctest.Wait()
+		if one.entered != 1 || two.entered != 1 {
+			t.Errorf("stages were started %d and %d times", one.entered, two.entered)
+		}
+		close(one.open)
+		close(two.open)
+		b.want(answer, "second(first(base(),one()),two())")
+		b.end()
+	})
+}

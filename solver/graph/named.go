@@ -22,6 +22,7 @@ func (n *node) name(ctx context.Context) (*identity, error) {
 		flights[i] = in.final
 	}
 	n.lookAhead(ctx, spec)
+	n.contentsAhead(ctx, spec)
 	finals, err := waitAll(ctx, flights)
 	if err != nil {
 		return nil, err
@@ -59,13 +60,7 @@ func (n *node) lookInto(ctx context.Context, spec solver.KeySpec, id *identity, 
 	for i, in := range inputs {
 		flights[i] = n.inputs[in].value
 	}
-	if n.solver.ahead {
-		for i, in := range n.inputs {
-			if spec.Inputs[i].Content != nil && !slices.Contains(inputs, i) {
-				n.solver.flights.start(func() { n.start(ctx, spec.Digest, in) })
-			}
-		}
-	}
+	n.contentsAhead(ctx, spec, inputs...)
 	values, err := waitAll(ctx, flights)
 	if err != nil {
 		return err
@@ -79,6 +74,20 @@ func (n *node) lookInto(ctx context.Context, spec solver.KeySpec, id *identity, 
 		id.inputs[in].Key = solver.NewContentKey(d)
 	}
 	return nil
+}
+
+// contentsAhead starts inputs without a record whose contents matter, but for
+// those given: the final key of another one may stay unknown until a step has
+// run, and what has to run anyway need not wait for that.
+func (n *node) contentsAhead(ctx context.Context, spec solver.KeySpec, except ...int) {
+	if !n.solver.ahead || len(n.inputs) < 2 {
+		return
+	}
+	for i, in := range n.inputs {
+		if spec.Inputs[i].Content != nil && !slices.Contains(except, i) {
+			n.solver.flights.start(func() { n.start(ctx, spec.Digest, in) })
+		}
+	}
 }
 
 func anyContent(spec solver.KeySpec) bool {

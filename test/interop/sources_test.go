@@ -65,7 +65,7 @@ ADD --keep-git-dir SERVER/app.git /kept
 		}
 	}
 	write(t, filepath.Join(dir, "Dockerfile"), "FROM scratch\nADD --checksum=sha256:"+strings.Repeat("0", 64)+" "+server.URL+"/data.txt /\n")
-	dockerfile(t, d, dir).failed(t, "digest mismatch for "+server.URL+"/data.txt")
+	dockerfile(t, d, dir).failed(t, "digest mismatch sha256:", ": sha256:"+strings.Repeat("0", 64))
 	write(t, filepath.Join(dir, "Dockerfile"), "FROM scratch\nADD "+server.URL+"/none.txt /\n")
 	dockerfile(t, d, dir).failed(t, "invalid response status 404")
 }
