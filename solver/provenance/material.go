@@ -10,7 +10,8 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
-	packageurl "github.com/package-url/packageurl-go"
+
+	"github.com/kilnbuild/kiln/solver/export/attest"
 )
 
 // Kind of a Material.
@@ -126,7 +127,7 @@ func (ms Materials) dependencies() ([]Dependency, error) {
 			if m.Kind == Blob {
 				qualifiers["ref_type"] = "blob"
 			}
-			uri, err := imageURL(m.Ref, m.Layout, m.Platform, qualifiers)
+			uri, err := attest.ImageURL(m.Ref, m.Layout, m.Platform, qualifiers)
 			if err != nil {
 				return nil, err
 			}
@@ -152,37 +153,8 @@ func bundle(m Material) (Dependency, bool) {
 	if !ok || !pinned {
 		return Dependency{}, false
 	}
-	uri, err := imageURL(name, strings.HasPrefix(scheme, "oci-layout"), nil, map[string]string{"ref_type": "bundle", "vcs_url": m.Ref})
+	uri, err := attest.ImageURL(name, strings.HasPrefix(scheme, "oci-layout"), nil, map[string]string{"ref_type": "bundle", "vcs_url": m.Ref})
 	return Dependency{URI: uri, Digest: digestSet(pin)}, err == nil
-}
-
-// imageURL is the package URL of an image or blob.
-func imageURL(ref string, layout bool, platform *ocispecs.Platform, more map[string]string) (string, error) {
-	kind := packageurl.TypeDocker
-	if layout {
-		kind = packageurl.TypeOCI
-	}
-	named, err := reference.ParseNormalizedNamed(ref)
-	if err != nil {
-		return "", err
-	}
-	if pinned, ok := named.(reference.Canonical); ok {
-		more["digest"] = pinned.Digest().String()
-	} else {
-		named = reference.TagNameOnly(named)
-	}
-	if platform != nil {
-		more["platform"] = platforms.Format(platforms.Normalize(*platform))
-	}
-	var version string
-	if t, ok := named.(reference.Tagged); ok {
-		version = t.Tag()
-	}
-	name, namespace := reference.FamiliarName(named), ""
-	if i := strings.LastIndexByte(name, '/'); i >= 0 {
-		name, namespace = name[i+1:], name[:i]
-	}
-	return packageurl.NewPackageURL(kind, namespace, name, version, packageurl.QualifiersFromMap(more), "").ToString(), nil
 }
 
 // digestSet is a digest as SLSA writes it; nil for none.

@@ -3,6 +3,7 @@ package attest
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/containerd/platforms"
@@ -103,7 +104,7 @@ func ImageSubjects(names string, platform ocispecs.Platform, manifest digest.Dig
 		if name == "" {
 			continue
 		}
-		purl, err := ImagePURL(name, &platform)
+		purl, err := ImageURL(name, false, &platform, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -112,30 +113,35 @@ func ImageSubjects(names string, platform ocispecs.Platform, manifest digest.Dig
 	return out, nil
 }
 
-// ImagePURL returns the package URL (type "docker") of an image reference. A
-// nil platform is left out.
-func ImagePURL(ref string, platform *ocispecs.Platform) (string, error) {
+// ImageURL returns the package URL of an image reference, of type "oci" if the
+// image is in a layout and "docker" otherwise. A nil platform is left out; more
+// has further qualifiers and may be nil.
+func ImageURL(ref string, layout bool, platform *ocispecs.Platform, more map[string]string) (string, error) {
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
 		return "", fmt.Errorf("name %q in a package URL: %w", ref, err)
 	}
-	var qualifiers packageurl.Qualifiers
+	qualifiers := map[string]string{}
+	maps.Copy(qualifiers, more)
 	if pinned, ok := named.(reference.Canonical); ok {
-		qualifiers = append(qualifiers, packageurl.Qualifier{Key: "digest", Value: pinned.Digest().String()})
+		qualifiers["digest"] = pinned.Digest().String()
 	} else {
 		named = reference.TagNameOnly(named)
+	}
+	if platform != nil {
+		qualifiers["platform"] = platforms.Format(platforms.Normalize(*platform))
 	}
 	var version string
 	if tagged, ok := named.(reference.Tagged); ok {
 		version = tagged.Tag()
 	}
-	if platform != nil {
-		p := platforms.Format(platforms.Normalize(*platform))
-		qualifiers = append(qualifiers, packageurl.Qualifier{Key: "platform", Value: p})
-	}
 	name, namespace := reference.FamiliarName(named), ""
 	if i := strings.LastIndexByte(name, '/'); i >= 0 {
 		name, namespace = name[i+1:], name[:i]
 	}
-	return packageurl.NewPackageURL(packageurl.TypeDocker, namespace, name, version, qualifiers, "").ToString(), nil
+	kind := packageurl.TypeDocker
+	if layout {
+		kind = packageurl.TypeOCI
+	}
+	return packageurl.NewPackageURL(kind, namespace, name, version, packageurl.QualifiersFromMap(qualifiers), "").ToString(), nil
 }
