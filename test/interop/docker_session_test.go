@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -71,13 +72,20 @@ func (c *oldClient) open(t *testing.T, e *engine, id string) {
 	l := hijack.NewListener()
 	go func() { _ = server.Serve(l) }()
 	t.Cleanup(func() { server.Stop(); conn.Close() })
-	if r.Buffered() > 0 {
-		t.Fatal("the daemon spoke first")
-	}
-	if err := l.Hand(t.Context(), conn); err != nil {
+	// The daemon is the one that calls, and may have begun already.
+	if err := l.Hand(t.Context(), ahead{conn, r}); err != nil {
 		t.Fatal(err)
 	}
 }
+
+// ahead is a connection of which something has been read.
+type ahead struct {
+	net.Conn
+	r io.Reader
+}
+
+// Read returns what has been read first.
+func (a ahead) Read(p []byte) (int, error) { return a.r.Read(p) }
 
 // TestDockerSession builds a client's own folder through /session and /build.
 func TestDockerSession(t *testing.T) {
