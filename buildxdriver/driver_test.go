@@ -69,7 +69,7 @@ func TestKeepState(t *testing.T) {
 	if pids := serving(t, root); len(pids) != 0 {
 		t.Errorf("rm left %v", pids)
 	}
-	if _, err := os.Stat(filepath.Join(root, "cache.db")); err != nil {
+	if _, err := os.Stat(filepath.Join(root, "kiln-cache.db")); err != nil {
 		t.Errorf("the cache is gone: %v", err)
 	}
 }

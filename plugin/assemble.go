@@ -183,6 +183,13 @@ func (b *Builder) Close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// The file of the build cache. Its older name is also buildkitd's, whose state
+// may be in the same directory.
+const (
+	cacheName      = "kiln-cache.db"
+	olderCacheName = "cache.db"
+)
+
 // openState opens refs and the cache over them.
 func (b *Builder) openState(ctx context.Context, opt Options) (*cache.Bolt, error) {
 	h := &b.host
@@ -197,7 +204,15 @@ func (b *Builder) openState(ctx context.Context, opt Options) (*cache.Bolt, erro
 		return nil, err
 	}
 	b.later(func(context.Context) error { return b.refs.Close() })
-	results, err := cache.OpenBolt(filepath.Join(h.Root, "cache.db"), b.refs, cache.BoltOptions{
+	keys := filepath.Join(h.Root, cacheName)
+	foreign, err := cache.Adopt(filepath.Join(h.Root, olderCacheName), keys)
+	if err != nil {
+		return nil, err
+	}
+	if foreign {
+		log.G(ctx).Infof("%s in %s is another builder's: it is left as it is, kiln's own is %s", olderCacheName, h.Root, cacheName)
+	}
+	results, err := cache.OpenBolt(keys, b.refs, cache.BoltOptions{
 		Fault: func(err error) { log.G(ctx).WithError(err).Warn("build cache") },
 	})
 	if err != nil {

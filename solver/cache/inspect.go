@@ -55,6 +55,45 @@ func (b *Bolt) Walk(ctx context.Context, id digest.Digest, fn func(Node) error) 
 	return walk(ctx, id, fn, b.node)
 }
 
+// List implements Inspector.
+func (b *Bolt) List(ctx context.Context, after digest.Digest, n int) ([]Node, error) {
+	var ids []digest.Digest
+	b.mu.Lock()
+	for _, p := range b.batches() {
+		ids = append(ids, p.table.after(after, n)...)
+	}
+	b.mu.Unlock()
+	err := b.view(func(tx *bbolt.Tx) error {
+		c, left := tx.Bucket(bucketKeys).Cursor(), n
+		for k, _ := c.Seek([]byte(after)); k != nil && left > 0; k, _ = c.Next() {
+			if id := digest.Digest(k); id != after {
+				ids = append(ids, id)
+				left--
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	var out []Node
+	for _, id := range ids[:min(n, len(ids))] {
+		if err := context.Cause(ctx); err != nil {
+			return nil, err
+		}
+		one, err := b.node(id)
+		if err != nil {
+			return nil, err
+		}
+		if one != nil { // Swept since.
+			out = append(out, *one)
+		}
+	}
+	return out, nil
+}
+
 // node returns what is known of a key; nil for an unknown one.
 func (b *Bolt) node(id digest.Digest) (*Node, error) {
 	s, ok := b.pendingStructure(id)

@@ -131,6 +131,17 @@ func (m *Memory) Walk(ctx context.Context, id digest.Digest, fn func(Node) error
 	})
 }
 
+// List implements Inspector.
+func (m *Memory) List(_ context.Context, after digest.Digest, n int) ([]Node, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []Node
+	for _, id := range m.table.after(after, n) {
+		out = append(out, Node{ID: id, Structure: m.table.structures[id], Record: m.table.records[id]})
+	}
+	return out, nil
+}
+
 // walk visits what is under id; get returns nil for unknown keys.
 func walk(ctx context.Context, id digest.Digest, fn func(Node) error, get func(digest.Digest) (*Node, error)) error {
 	seen := map[digest.Digest]struct{}{id: {}}

@@ -28,6 +28,10 @@ type Inspector interface {
 	Walk(ctx context.Context, id digest.Digest, fn func(Node) error) error
 	// KeysOf returns the ids of all keys that lead to a result, sorted.
 	KeysOf(ctx context.Context, resultID string) ([]digest.Digest, error)
+	// List returns the keys after the one of that id (empty: from the first),
+	// in the order of their ids and at most n: whoever wants all asks again
+	// with the last. Only keys whose structure is known are listed.
+	List(ctx context.Context, after digest.Digest, n int) ([]Node, error)
 	// Stats returns counts.
 	Stats(ctx context.Context) (Stats, error)
 }

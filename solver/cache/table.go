@@ -104,3 +104,15 @@ func (t *table) learn(id digest.Digest, s Structure) bool {
 	t.structures[id] = s
 	return false
 }
+
+// after returns the ids of structures that follow id, in order and at most n.
+func (t *table) after(id digest.Digest, n int) []digest.Digest {
+	var ids []digest.Digest
+	for other := range t.structures {
+		if other > id {
+			ids = append(ids, other)
+		}
+	}
+	slices.Sort(ids)
+	return ids[:min(n, len(ids))]
+}
