@@ -19,9 +19,6 @@ import (
 	"github.com/kilnbuild/kiln/solver/session"
 )
 
-// idleWithin is how long a client may send nothing of a context.
-const idleWithin = 5 * time.Minute
-
 // errCancelled is why a build ends that somebody asked to be cancelled.
 var errCancelled = errors.New("Build cancelled") //nolint:staticcheck // clients know it like this
 
@@ -128,34 +125,14 @@ func (s *Server) context(ctx context.Context, w http.ResponseWriter, r *http.Req
 
 // receive takes in a body.
 func (s *Server) receive(ctx context.Context, w http.ResponseWriter, r *http.Request) (*upload.Context, error) {
-	control := http.NewResponseController(w)
-	body := &patient{body: r.Body, control: control}
+	body := route.NewBodyReader(w, r)
+	defer body.Done()
 	files, err := upload.Receive(ctx, body, s.cfg.Root, s.cfg.Limits)
-	if body.err != nil && err != nil {
+	if cause := body.Err(); cause != nil && err != nil {
 		// What the archive looks like to end there says nothing.
-		err = fmt.Errorf("read build context: %w", body.err)
+		err = fmt.Errorf("read build context: %w", cause)
 	}
-	// From here on, only the end of the connection is waited for.
-	_ = control.SetReadDeadline(time.Time{})
 	return files, err
-}
-
-// patient reads a body whose sender may be slow, but not for ever.
-type patient struct {
-	body    io.Reader
-	control *http.ResponseController
-	err     error
-}
-
-// Read starts the time anew.
-func (b *patient) Read(p []byte) (int, error) {
-	// Not every connection can; those have no slow clients.
-	_ = b.control.SetReadDeadline(time.Now().Add(idleWithin))
-	n, err := b.body.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
-		b.err = err
-	}
-	return n, err
 }
 
 // maxDrained bounds what is read of a body that nobody wants.

@@ -148,6 +148,14 @@ func (r *answer) failure() string {
 	return m.ErrorDetail.Message
 }
 
+// fails checks that the stream ends in an error with a text.
+func (r *answer) fails(text string) {
+	r.t.Helper()
+	if got := r.failure(); got == "" || !strings.Contains(got, text) {
+		r.t.Errorf("the stream ends in %q, not in an error with %q", got, text)
+	}
+}
+
 // file is an entry of a tar.
 type file struct {
 	name, body string

@@ -69,7 +69,7 @@ func TestHostileArchives(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a.t = t
-			a.do(http.MethodPost, "/images/load", packed(t, tc.files...)).want(http.StatusBadRequest, strings.ReplaceAll(tc.text, `"`, `\"`))
+			a.do(http.MethodPost, "/images/load", packed(t, tc.files...)).want(http.StatusOK).fails(tc.text)
 			a.nothing()
 		})
 	}
@@ -82,13 +82,10 @@ func TestBombs(t *testing.T) {
 	if _, err := z.Write(packed(t, file{name: "zeros", body: string(make([]byte, 40<<20))}).Bytes()); err != nil || z.Close() != nil {
 		t.Fatal(err)
 	}
-	for name, path := range map[string][]string{"load": {"/images/load"}, "import": {"/images/create", "fromSrc", "-"}} {
-		t.Run(name, func(t *testing.T) {
-			a.t = t
-			a.do(http.MethodPost, path[0], bytes.NewReader(bomb.Bytes()), path[1:]...).want(http.StatusBadRequest, "times as many")
-			a.nothing()
-		})
-	}
+	a.do(http.MethodPost, "/images/load", bytes.NewReader(bomb.Bytes())).want(http.StatusOK).fails("times as many")
+	a.nothing()
+	a.do(http.MethodPost, "/images/create", bytes.NewReader(bomb.Bytes()), "fromSrc", "-").want(http.StatusBadRequest, "times as many")
+	a.nothing()
 }
 
 func TestDamagedStreams(t *testing.T) {
@@ -110,7 +107,7 @@ func TestDamagedStreams(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a.t = t
-			a.do(http.MethodPost, "/images/load", bytes.NewReader(body)).want(http.StatusBadRequest)
+			a.do(http.MethodPost, "/images/load", bytes.NewReader(body)).want(http.StatusOK).fails("")
 			a.nothing()
 		})
 	}

@@ -31,8 +31,8 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request, _ string) error 
 		}
 		p = &parsed
 	}
-	stream := route.NewStream(w)
 	if image := r.FormValue("fromImage"); image != "" {
+		stream := route.NewStream(w)
 		ref, err := pulled(image, r.FormValue("tag"))
 		if err != nil {
 			return err
@@ -40,7 +40,7 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request, _ string) error 
 		err = s.store.Pull(r.Context(), ref, imagestore.TransferOptions{Platform: p, Credentials: credentials(r), Out: output(stream)})
 		return stream.Fail(err, 0)
 	}
-	return s.importTar(r, stream, p)
+	return s.importTar(w, r, p)
 }
 
 // pulled is what a client wants to pull; tag may be a digest.
@@ -60,7 +60,8 @@ func pulled(image, tag string) (reference.Named, error) {
 }
 
 // importTar makes an image of a tar.
-func (s *Server) importTar(r *http.Request, stream *route.Stream, p *ocispecs.Platform) error {
+func (s *Server) importTar(w http.ResponseWriter, r *http.Request, p *ocispecs.Platform) error {
+	stream := route.NewStream(w)
 	source := r.FormValue("fromSrc")
 	if source == "" {
 		return fmt.Errorf("neither fromImage nor fromSrc is given: %w", errdefs.ErrInvalidArgument)
@@ -76,19 +77,24 @@ func (s *Server) importTar(r *http.Request, stream *route.Stream, p *ocispecs.Pl
 		}
 		opt.Name = ref
 	}
-	var files io.Reader = r.Body
+	body := route.NewBodyReader(w, r)
+	defer body.Done()
+	var files io.Reader = body
 	if source != "-" {
-		body, from, size, err := s.store.Open(r.Context(), source)
+		remote, from, size, err := s.store.Open(r.Context(), source)
 		if err != nil {
 			return err
 		}
-		defer body.Close()
+		defer remote.Close()
 		if err := stream.Send(route.Message{Status: "Downloading from " + from.Redacted()}); err != nil {
 			return err
 		}
-		files = &importProgress{Reader: body, out: output(stream), total: max(size, 0)}
+		files = &importProgress{Reader: remote, out: output(stream), total: max(size, 0)}
 	}
 	id, err := s.store.Import(r.Context(), files, opt)
+	if cause := body.Err(); cause != nil && err != nil {
+		err = fmt.Errorf("read archive: %w", cause)
+	}
 	if err != nil {
 		return stream.Fail(err, 0)
 	}
@@ -142,7 +148,18 @@ func (s *Server) load(w http.ResponseWriter, r *http.Request, _ string) error {
 		return err
 	}
 	stream := route.NewStream(w)
-	return stream.Fail(s.store.Load(r.Context(), r.Body, p, output(stream)), 0)
+	body := route.NewBodyReader(w, r)
+	defer body.Done()
+	err = s.store.Load(r.Context(), body, p, output(stream))
+	if err == nil {
+		return nil
+	}
+	if cause := body.Err(); cause != nil {
+		// What the archive looks like to end there says nothing.
+		err = fmt.Errorf("load archive: %w", cause)
+	}
+	// Libraries look for what failed among the messages.
+	return stream.Send(route.Message{Error: &route.Failure{Message: route.Text(err)}})
 }
 
 // saveOne answers GET /images/{name}/get.

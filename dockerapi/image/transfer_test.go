@@ -119,7 +119,7 @@ func TestPullPlatformAndDigest(t *testing.T) {
 	both := a.do(http.MethodGet, "/images/"+name+":1/get", nil, "platform", text(t, amd64), "platform", text(t, arm64)).want(http.StatusOK)
 	a.do(http.MethodPost, "/images/load", bytes.NewReader(both.body), "platform", text(t, amd64), "platform", text(t, arm64)).want(http.StatusOK, "Loaded image")
 	a.do(http.MethodPost, "/images/load", bytes.NewReader(both.body), "platform", text(t, amd64), "platform", `{"os":"linux","architecture":"s390x"}`).
-		want(http.StatusNotFound, "requested platform (linux/s390x) not found")
+		want(http.StatusOK).fails("requested platform (linux/s390x) not found")
 	type inspection struct{ RepoDigests []string }
 	in := into[inspection](a.do(http.MethodGet, "/images/"+name+":1/json", nil))
 	a.do(http.MethodDelete, "/images/"+name+":1", nil).want(http.StatusOK)
@@ -265,7 +265,7 @@ func TestSaveAndLoad(t *testing.T) {
 		t.Errorf("dangling %v", got)
 	}
 	a.do(http.MethodPost, "/images/load", bytes.NewReader(named.body), "platform", text(t, ocispecs.Platform{OS: "linux", Architecture: "s390x"})).
-		want(http.StatusNotFound, "requested platform (linux/s390x) not found")
+		want(http.StatusOK).fails("requested platform (linux/s390x) not found")
 }
 
 // TestTogether loads, pulls and prunes at the same time.
