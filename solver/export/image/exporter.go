@@ -46,13 +46,14 @@ type Config struct {
 	Linked bool
 	// Durable, optional, returns when all that the stores have acknowledged
 	// will survive a power loss. It is called before an export is reported to
-	// be done.
+	// be done, unless the export changed nothing since it was called.
 	Durable func(ctx context.Context) error
 }
 
 // Exporter makes images. Use New.
 type Exporter struct {
-	cfg Config
+	cfg     Config
+	settled settled
 }
 
 var _ export.Exporter = (*Exporter)(nil)

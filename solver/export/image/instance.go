@@ -78,19 +78,19 @@ func (in *instance) Export(ctx context.Context, src *export.Source, t export.Tar
 // keep names and unpacks the image and makes that durable.
 func (in *instance) keep(ctx context.Context, src *export.Source, im *manifest.Image, opts manifest.Options, names names, env solver.Env) error {
 	cfg := &in.exporter.cfg
+	n := &namer{images: cfg.Images, target: im.Descriptor, canonical: in.canonical}
+	u := &unpacker{cfg: cfg, image: im, env: env}
 	if in.store && cfg.Images != nil {
-		epoch, err := opts.Epoch.For(src, "")
-		if err != nil {
+		var err error
+		if n.epoch, err = opts.Epoch.For(src, ""); err != nil {
 			return err
 		}
-		n := &namer{images: cfg.Images, target: im.Descriptor, epoch: epoch, canonical: in.canonical}
 		for _, name := range names.all() {
 			if err := n.name(ctx, name, name != names.dangling, env); err != nil {
 				return err
 			}
 		}
 		if in.unpack {
-			u := &unpacker{cfg: cfg, image: im, env: env}
 			for _, name := range names.all() {
 				if err := u.unpack(ctx, name); err != nil {
 					return fmt.Errorf("unpack %s: %w", name, err)
@@ -98,9 +98,21 @@ func (in *instance) keep(ctx context.Context, src *export.Source, im *manifest.I
 			}
 		}
 	}
-	if cfg.Durable != nil {
-		return cfg.Durable(ctx)
+	if cfg.Durable == nil {
+		return nil
 	}
+	now, err := cfg.look(ctx, im, n.entries, u.snapshot)
+	if err != nil {
+		return err
+	}
+	done := &in.exporter.settled
+	if !n.changed && done.has(im.Descriptor.Digest, now) {
+		return nil
+	}
+	if err := cfg.Durable(ctx); err != nil {
+		return err
+	}
+	done.add(im.Descriptor.Digest, now)
 	return nil
 }
 

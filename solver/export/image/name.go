@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -27,6 +28,11 @@ type namer struct {
 	epoch *time.Time
 	// canonical adds a name with the digest.
 	canonical bool
+
+	// entries are those that name the image now; changed tells that one of them
+	// did not before, or was dated otherwise.
+	entries []images.Image
+	changed bool
 }
 
 // name makes name, wherever it pointed before, name the image.
@@ -49,19 +55,41 @@ func (n *namer) name(ctx context.Context, name string, given bool, env solver.En
 }
 
 // put creates or changes an entry; others may do the same at the same time.
-// Labels that somebody put on an entry stay.
+// Labels that somebody put on an entry stay. An entry that says the same is not
+// written again: nobody could tell, but the store's other users would be told.
 func (n *namer) put(ctx context.Context, name string) error {
 	im := images.Image{Name: name, Target: n.target, Labels: map[string]string{LabelBuilt: "true"}}
 	for {
-		_, err := n.images.Create(ctx, im)
-		if !errdefs.IsAlreadyExists(err) {
+		old, err := n.images.Get(ctx, name)
+		switch {
+		case err == nil && n.same(old):
+			n.entries = append(n.entries, old)
+			return nil
+		case err == nil:
+			im, err = n.images.Update(ctx, im, "target")
+		case errdefs.IsNotFound(err):
+			im, err = n.images.Create(ctx, im)
+		default:
 			return err
 		}
-		if _, err = n.images.Update(ctx, im, "target"); !errdefs.IsNotFound(err) {
+		if err == nil {
+			n.entries, n.changed = append(n.entries, im), true
+			return nil
+		}
+		// Somebody else made or removed it in between.
+		if !errdefs.IsAlreadyExists(err) && !errdefs.IsNotFound(err) {
 			return err
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// same reports whether an entry need not be changed. The store keeps no
+// platform of a target.
+func (n *namer) same(old images.Image) bool {
+	was, is := old.Target, n.target
+	return was.Digest == is.Digest && was.MediaType == is.MediaType && was.Size == is.Size && maps.Equal(was.Annotations, is.Annotations) &&
+		(n.epoch == nil || old.UpdatedAt.Equal(*n.epoch))
 }

@@ -25,6 +25,9 @@ type unpacker struct {
 	cfg   *Config
 	image *manifest.Image
 	env   solver.Env
+
+	// snapshot is the name of what the image was unpacked to; empty for none.
+	snapshot string
 }
 
 // unpack sees to it that the snapshot is there and lives as long as the image.
@@ -52,8 +55,13 @@ func (u *unpacker) unpack(ctx context.Context, name string) error {
 	}
 	// containerd finds the snapshot through the configuration.
 	key := "containerd.io/gc.ref.snapshot." + u.cfg.SnapshotterName
-	info := content.Info{Digest: m.Config.Digest, Labels: map[string]string{key: chain[len(chain)-1].String()}}
-	_, err := u.cfg.Content.Update(ctx, info, "labels."+key)
+	u.snapshot = chain[len(chain)-1].String()
+	info, err := u.cfg.Content.Info(ctx, m.Config.Digest)
+	if err != nil || info.Labels[key] == u.snapshot {
+		return err
+	}
+	info = content.Info{Digest: m.Config.Digest, Labels: map[string]string{key: u.snapshot}}
+	_, err = u.cfg.Content.Update(ctx, info, "labels."+key)
 	return err
 }
 
