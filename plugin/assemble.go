@@ -25,6 +25,7 @@ import (
 	"github.com/kilnbuild/kiln/solver/executor/runc"
 	"github.com/kilnbuild/kiln/solver/frontend"
 	"github.com/kilnbuild/kiln/solver/graph"
+	"github.com/kilnbuild/kiln/solver/provenance"
 	"github.com/kilnbuild/kiln/solver/op/exec"
 	"github.com/kilnbuild/kiln/solver/progress"
 	"github.com/kilnbuild/kiln/solver/ref"
@@ -61,6 +62,8 @@ type Builder struct {
 	Control *control.Server
 	// Builds has the running builds.
 	Builds *build.Builder
+	// Cache is for looking into the build cache.
+	Cache cache.Inspector
 
 	host       Host
 	version    control.Version
@@ -98,6 +101,7 @@ func Assemble(ctx context.Context, opt Options) (b *Builder, err error) {
 	if err != nil {
 		return nil, err
 	}
+	b.Cache = results
 	b.graph = graph.New(graph.Config{Cache: results, Ahead: true, Span: opt.Traces.Start,
 		Fault: func(err error) { log.G(ctx).WithError(err).Warn("solver") }})
 	b.later(b.graph.Close)
@@ -131,7 +135,8 @@ func Assemble(ctx context.Context, opt Options) (b *Builder, err error) {
 	b.prune.set(b.policies(opt.Config))
 	idle := &idler{}
 	b.later(idle.close)
-	observers := []build.Observer{past, flusher{results}, &b.prune, idle}
+	sampler := provenance.NewSampler()
+	observers := []build.Observer{past, flusher{results}, &b.prune, idle, sampler}
 	if opt.Metrics != nil {
 		counts, unregister, err := newMetrics(opt.Metrics, results)
 		if err != nil {
@@ -140,7 +145,7 @@ func Assemble(ctx context.Context, opt Options) (b *Builder, err error) {
 		b.later(func(context.Context) error { unregister(); return nil })
 		observers = append(observers, counts)
 	}
-	attesters, err := newAttesters(opt)
+	attesters, err := newAttesters(opt, sampler)
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,7 @@ import (
 
 func TestDebugOnSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "debug.sock")
-	if err := serveDebug(t.Context(), "unix://"+path); err != nil {
+	if err := serveDebug(t.Context(), "unix://"+path, http.NotFoundHandler()); err != nil {
 		t.Fatal(err)
 	}
 	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -21,11 +21,11 @@ func TestDebugOnSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		t.Fatalf("profile: %s", resp.Status)
+	if resp.StatusCode != http.StatusNotFound {
+		t.Fatalf("handler: %s", resp.Status)
 	}
 	for _, bad := range []string{"nowhere", "ftp://127.0.0.1:1"} {
-		if err := serveDebug(t.Context(), bad); err == nil {
+		if err := serveDebug(t.Context(), bad, http.NotFoundHandler()); err == nil {
 			t.Errorf("address %s was accepted", bad)
 		}
 	}

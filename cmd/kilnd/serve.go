@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/reflection"
 
+	"github.com/kilnbuild/kiln/cmd/kilnd/diagnose"
 	"github.com/kilnbuild/kiln/cmd/kilnd/listen"
 	"github.com/kilnbuild/kiln/plugin"
 	"github.com/kilnbuild/kiln/plugin/stateformat"
@@ -81,12 +82,15 @@ func run(stop *stopping, s *Settings) (err error) {
 		defer cancel()
 		err = errors.Join(err, host.Close(grace), context.Cause(stop.shutdown))
 	}()
+	if err := prometheus.Register(requests); err != nil {
+		return fmt.Errorf("register metrics of requests: %w", err)
+	}
+	defer prometheus.Unregister(requests)
+	diagnoser := diagnose.New(diagnose.Config{
+		Version: versionLine("kilnd"), Settings: s.Told(), Root: s.Root, Metrics: prometheus.DefaultGatherer, Environ: os.Environ, Now: time.Now,
+	})
 	if s.GRPC.DebugAddress != "" {
-		if err := prometheus.Register(requests); err != nil {
-			return fmt.Errorf("register metrics of requests: %w", err)
-		}
-		defer prometheus.Unregister(requests)
-		if err := serveDebug(stop.run, s.GRPC.DebugAddress); err != nil {
+		if err := serveDebug(stop.run, s.GRPC.DebugAddress, diagnoser.Handler()); err != nil {
 			return err
 		}
 	}
@@ -116,6 +120,8 @@ func run(stop *stopping, s *Settings) (err error) {
 	go watchHangups(stop.run, s, builder, v)
 	server, checks := newServer(stop.run, s.Namespace, traces)
 	builder.Control.Register(server)
+	diagnoser.SetCache(builder.Cache)
+	diagnoser.Register(server)
 	if err := docker.assemble(stop.run, builder); err != nil {
 		return err
 	}

@@ -44,6 +44,14 @@ type Settings struct {
 	ServeContainerd bool
 }
 
+// Told are the settings for a report, as plain data.
+func (s *Settings) Told() any {
+	return map[string]any{
+		"config": s.Config, "state": s.State, "dockerAddrs": s.DockerAddrs, "containerd": s.Containerd, "namespace": s.Namespace,
+		"idleStop": s.IdleStop.String(), "drain": s.Drain.String(), "rootless": s.Rootless, "containerdSocket": s.ServeContainerd,
+	}
+}
+
 // Settings reads the file and puts the flags over it.
 func (f *Flags) Settings(ctx context.Context, fs *pflag.FlagSet, paths Paths) (*Settings, error) {
 	cfg, warnings, err := config.Load(f.config)

@@ -19,6 +19,7 @@
 //	auth, secrets, sshforward, upload, exporter
 //	               services that the client offers in its session
 //	errdefs, stack typed details of errors
+//	diagnose       what kilnd tells for bug reports; no other daemon has it
 //
 // Regenerate with go generate after a change of a .proto file.
 package pb

@@ -22,7 +22,7 @@ import (
 func newDebug(g *globals, daemonRoot string) *cobra.Command {
 	cmd := &cobra.Command{Use: "debug", Short: "debug utilities", Args: onlyCommands,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
-	cmd.AddCommand(newWorkers(g), newInfo(g), newDumpLLB(g), newDumpMetadata(g, daemonRoot), newLogs(g), newHistories(g), newMonitor(g), newGet(g), newCtl(g))
+	cmd.AddCommand(newWorkers(g), newInfo(g), newDumpLLB(g), newDumpMetadata(g, daemonRoot), newLogs(g), newHistories(g), newMonitor(g), newGet(g), newCtl(g), newBundle(g))
 	return cmd
 }
 

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/kilnbuild/kiln/solver/pb/control"
+	"github.com/kilnbuild/kiln/solver/pb/diagnose"
 	"github.com/kilnbuild/kiln/solver/pb/gateway"
 	"github.com/kilnbuild/kiln/solver/pb/worker"
 	"github.com/kilnbuild/kiln/solver/rpcerr"
@@ -20,6 +21,7 @@ import (
 // Daemon answers as its fields say. Set them before the first call.
 type Daemon struct {
 	control.UnimplementedControlServer
+	diagnose.UnimplementedDiagnoseServer
 	// Addr is what to give to --addr.
 	Addr string
 	// OnSolve runs a build; nil succeeds with nothing.
@@ -31,6 +33,9 @@ type Daemon struct {
 	Usage   []*control.UsageRecord
 	Workers []*worker.WorkerRecord
 	History []*control.BuildHistoryEvent
+	// Report is what the daemon tells of itself, in chunks; nil is a daemon
+	// that does not.
+	Report []*diagnose.Chunk
 
 	sessions *session.Manager
 	mu       sync.Mutex
@@ -50,6 +55,7 @@ func Start(t testing.TB) *Daemon {
 	server := grpc.NewServer(grpc.UnaryInterceptor(rpcerr.UnaryServer), grpc.StreamInterceptor(rpcerr.StreamServer))
 	control.RegisterControlServer(server, d)
 	gateway.RegisterLLBBridgeServer(server, &bridge{daemon: d})
+	diagnose.RegisterDiagnoseServer(server, d)
 	go func() { _ = server.Serve(l) }()
 	t.Cleanup(server.Stop)
 	return d
@@ -171,6 +177,19 @@ func (d *Daemon) ListenBuildHistory(req *control.BuildHistoryRequest, stream con
 func (d *Daemon) UpdateBuildHistory(_ context.Context, req *control.UpdateBuildHistoryRequest) (*control.UpdateBuildHistoryResponse, error) {
 	d.record(req)
 	return &control.UpdateBuildHistoryResponse{}, nil
+}
+
+// Collect sends Report.
+func (d *Daemon) Collect(req *diagnose.CollectRequest, stream diagnose.Diagnose_CollectServer) error {
+	if d.Report == nil {
+		return d.UnimplementedDiagnoseServer.Collect(req, stream)
+	}
+	for _, c := range d.Report {
+		if err := stream.Send(c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // bridge is the daemon's side of builds that clients run.
