@@ -2,83 +2,22 @@ package azblob
 
 import (
 	"errors"
-	"fmt"
 	"io"
-	"net/http"
-	"net/http/httptest"
+	"maps"
+	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/kilnbuild/kiln/test/clouds"
 )
 
-// service speaks as much of the protocol as is used here: containers, and blobs
-// written at once or in blocks.
-type service struct {
-	mu         sync.Mutex
-	containers map[string]bool
-	blobs      map[string]string
-	blocks     map[string]string
-	created    int
-}
-
-func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !strings.HasPrefix(r.Header.Get("Authorization"), "SharedKey account:") {
-		s.fail(w, http.StatusForbidden, "AuthenticationFailed")
-		return
-	}
-	q, path := r.URL.Query(), strings.TrimPrefix(r.URL.Path, "/")
-	name, _, _ := strings.Cut(path, "/")
-	body, _ := io.ReadAll(r.Body)
-	isContainer := q.Get("restype") == "container"
-	switch {
-	case isContainer && r.Method == http.MethodPut:
-		s.created++
-		s.containers[name] = true
-		w.WriteHeader(http.StatusCreated)
-	case !s.containers[name]:
-		s.fail(w, http.StatusNotFound, "ContainerNotFound")
-	case isContainer:
-	case r.Method == http.MethodPut && q.Get("comp") == "block":
-		s.blocks[path] += string(body)
-		w.WriteHeader(http.StatusCreated)
-	case r.Method == http.MethodPut && q.Get("comp") == "blocklist":
-		s.blobs[path] = s.blocks[path]
-		w.WriteHeader(http.StatusCreated)
-	case r.Method == http.MethodPut:
-		s.blobs[path] = string(body)
-		w.WriteHeader(http.StatusCreated)
-	default:
-		data, ok := s.blobs[path]
-		if !ok {
-			s.fail(w, http.StatusNotFound, "BlobNotFound")
-			return
-		}
-		w.Header().Set("Content-Length", fmt.Sprint(len(data)))
-		w.Header().Set("Last-Modified", time.Unix(1e9, 0).UTC().Format(http.TimeFormat))
-		if r.Method == http.MethodGet {
-			_, _ = io.WriteString(w, data)
-		}
-	}
-}
-
-func (s *service) fail(w http.ResponseWriter, status int, code string) {
-	w.Header().Set("x-ms-error-code", code)
-	w.WriteHeader(status)
-}
-
 func TestStore(t *testing.T) {
-	s := &service{containers: map[string]bool{}, blobs: map[string]string{}, blocks: map[string]string{}}
-	srv := httptest.NewServer(s)
-	defer srv.Close()
-	attrs := map[string]string{
-		"account_url": srv.URL, "account_name": "account", "secret_access_key": "c2VjcmV0", "prefix": "p", "name": "a;b", "container": "c",
-	}
+	s := clouds.Azure(t)
+	attrs := s.Attrs()
+	maps.Copy(attrs, map[string]string{"prefix": "p", "name": "a;b", "container": "c"})
 	reading, err := place(attrs, false)
 	if err != nil {
 		t.Fatal(err)
@@ -97,15 +36,22 @@ func TestStore(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if s.created != 1 {
-		t.Errorf("the container was created %d times", s.created)
+	if n := s.Made("c"); n != 1 {
+		t.Errorf("the container was created %d times", n)
 	}
-	for _, key := range []string{"c/p/manifests/b", "c/p/blobs/" + digest.FromString("x").String()} {
-		if _, ok := s.blobs[key]; !ok {
-			t.Errorf("%s was not written", key)
-		}
+	if got := s.Keys(); !slices.Equal(got, []string{"c/p/blobs/" + digest.FromString("x").String(), "c/p/manifests/b"}) {
+		t.Errorf("written: %q", got)
 	}
-	rc, err := reading.Store.Get(t.Context(), reading.Manifests[1])
+	rc, err := reading.Store.Get(t.Context(), reading.Blob(digest.FromString("x")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, err := io.ReadAll(rc)
+	_ = rc.Close()
+	if err != nil || string(whole) != large {
+		t.Errorf("read %d bytes, %v", len(whole), err)
+	}
+	rc, err = reading.Store.Get(t.Context(), reading.Manifests[1])
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,15 +6,12 @@ import (
 	"errors"
 	"io"
 	"maps"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
-	"github.com/johannesboyne/gofakes3"
-	"github.com/johannesboyne/gofakes3/backend/s3mem"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -24,22 +21,8 @@ import (
 	"github.com/kilnbuild/kiln/solver/cache"
 	"github.com/kilnbuild/kiln/solver/cache/remote"
 	"github.com/kilnbuild/kiln/solver/ref"
+	"github.com/kilnbuild/kiln/test/clouds"
 )
-
-// server returns the attributes of a bucket at a server that speaks S3.
-func server(t *testing.T) map[string]string {
-	t.Helper()
-	backend := s3mem.New()
-	if err := backend.CreateBucket("caches"); err != nil {
-		t.Fatal(err)
-	}
-	srv := httptest.NewServer(gofakes3.New(backend).Server())
-	t.Cleanup(srv.Close)
-	return map[string]string{
-		"bucket": "caches", "region": "nowhere", "endpoint_url": srv.URL, "use_path_style": "true",
-		"access_key_id": "id", "secret_access_key": "secret",
-	}
-}
 
 type quiet struct{}
 
@@ -79,7 +62,7 @@ func bundle(data string) (*remote.Bundle, memory) {
 }
 
 func TestExportImport(t *testing.T) {
-	attrs := server(t)
+	attrs := clouds.S3(t)
 	attrs["prefix"], attrs["name"], attrs["touch_refresh"] = "p/", "one;two", "0s"
 	b, blobs := bundle(strings.Repeat("layer", 1000))
 	for range 2 { // the second time the blob is touched
@@ -127,7 +110,7 @@ func TestExportImport(t *testing.T) {
 func nothing(context.Context, digest.Digest) (s cache.Structure, ok bool) { return s, false }
 
 func TestNeverWritten(t *testing.T) {
-	i, err := Backend{}.Importer(t.Context(), server(t), quiet{})
+	i, err := Backend{}.Importer(t.Context(), clouds.S3(t), quiet{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +120,7 @@ func TestNeverWritten(t *testing.T) {
 }
 
 func TestPlainErrors(t *testing.T) {
-	attrs := server(t)
+	attrs := clouds.S3(t)
 	attrs["bucket"] = "other"
 	e, err := Backend{}.Exporter(t.Context(), attrs, quiet{})
 	if err != nil {
