@@ -28,6 +28,7 @@ import (
 	"github.com/kilnbuild/kiln/solver/provenance"
 	"github.com/kilnbuild/kiln/solver/op/exec"
 	"github.com/kilnbuild/kiln/solver/progress"
+	"github.com/kilnbuild/kiln/solver/provenance"
 	"github.com/kilnbuild/kiln/solver/ref"
 	"github.com/kilnbuild/kiln/solver/registry"
 	"github.com/kilnbuild/kiln/solver/session"

@@ -17,8 +17,9 @@ import (
 // maxProvenanceFile bounds a file with fields for provenance, in bytes.
 const maxProvenanceFile = 1 << 20
 
-// newAttesters returns those who say something about results.
-func newAttesters(opt Options) ([]build.Attester, error) {
+// newAttesters returns those who say something about results; what is said of
+// the machine, sampler saw.
+func newAttesters(opt Options, sampler *provenance.Sampler) ([]build.Attester, error) {
 	custom, err := provenanceFields(opt.Config.ProvenanceEnvDir)
 	if err != nil {
 		return nil, err
@@ -26,7 +27,7 @@ func newAttesters(opt Options) ([]build.Attester, error) {
 	return []build.Attester{
 		// Provenance comes last: it tells of everything before it.
 		scan.Attester{},
-		provenance.New(provenance.Config{Custom: custom, DockerfileVersion: opt.Version.Dockerfile}),
+		provenance.New(provenance.Config{Custom: custom, DockerfileVersion: opt.Version.Dockerfile, Sampler: sampler}),
 	}, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -26,6 +27,8 @@ type Config struct {
 	Custom map[string]any
 	// DockerfileVersion is that of the Dockerfile frontend in this builder.
 	DockerfileVersion string
+	// Sampler, optional, knows how busy the machine was.
+	Sampler *Sampler
 }
 
 var (
@@ -76,6 +79,7 @@ func (a *Attester) Attest(ctx context.Context, b *build.Built) error {
 		if err != nil {
 			return err
 		}
+		samples := a.samples(b, o)
 		kind := PredicateTypeV1
 		if o.V02 {
 			kind = PredicateTypeV02
@@ -84,21 +88,30 @@ func (a *Attester) Attest(ctx context.Context, b *build.Built) error {
 			PredicateType: kind, Path: o.Filename, InlineOnly: o.InlineOnly,
 			Metadata: map[string][]byte{"reason": []byte(frontend.AttestProvenance), "inline-only": []byte(strconv.FormatBool(o.InlineOnly))},
 			Data: func(_ context.Context, layers []ocispecs.Descriptor) ([]byte, error) {
-				return encodePredicate(pred, o, b.Now(), places.of(layers))
+				return encodePredicate(pred, o, b.Now(), places.of(layers), samples())
 			},
 		})
 	}
 	return nil
 }
 
+// samples returns a function that returns what is to be told of the machine.
+func (a *Attester) samples(b *build.Built, o Options) func() []*Sample {
+	if !o.Usage || a.cfg.Sampler == nil {
+		return func() []*Sample { return nil }
+	}
+	return a.cfg.Sampler.Samples(b.Request.ID)
+}
+
 // Record implements build.Recorder: the record of a build tells everything,
 // even if the request does not ask for it.
-func (a *Attester) Record(_ context.Context, b *build.Built) ([]build.Predicate, error) {
+func (a *Attester) Record(ctx context.Context, b *build.Built) ([]build.Predicate, error) {
 	asked, _, err := a.options(b.Request)
 	if err != nil {
 		return nil, err
 	}
-	o := Options{BuilderID: asked.BuilderID, Custom: a.cfg.Custom}
+	o := Options{BuilderID: asked.BuilderID, Custom: a.cfg.Custom, Usage: true}
+	samples := sync.OnceValue(a.samples(b, o))
 	var out []build.Predicate
 	for _, p := range b.Platforms {
 		pred, err := a.predicate(b, p, o)
@@ -108,9 +121,17 @@ func (a *Attester) Record(_ context.Context, b *build.Built) ([]build.Predicate,
 		if pred == nil {
 			continue
 		}
+		places, err := newPlaces(ctx, b, p, pred.Definition.Internal.BuildConfig)
+		if err != nil {
+			return out, err
+		}
+		chains, err := b.Layers(ctx, b.Ref(p.ID))
+		if err != nil {
+			return out, err
+		}
 		finished := b.Now()
 		said := build.Predicate{Type: PredicateTypeV1, Data: func() ([]byte, error) {
-			return encodePredicate(pred, o, finished, nil)
+			return encodePredicate(pred, o, finished, places.of(chains...), samples())
 		}}
 		if b.Result.Refs != nil {
 			said.Platform = p.ID
@@ -121,10 +142,10 @@ func (a *Attester) Record(_ context.Context, b *build.Built) ([]build.Predicate,
 }
 
 // encodePredicate finishes and writes a predicate.
-func encodePredicate(p *Predicate, o Options, finished time.Time, layers map[string][][]ocispecs.Descriptor) ([]byte, error) {
+func encodePredicate(p *Predicate, o Options, finished time.Time, layers layersOf, samples []*Sample) ([]byte, error) {
 	done := *p
 	done.Run.Metadata.FinishedOn = &finished
-	done.Run.Metadata.Build.Layers = layers
+	done.Run.Metadata.Build.Layers, done.Run.Metadata.Build.SysUsage = layers, samples
 	var v any = &done
 	if o.V02 {
 		v = done.V02()

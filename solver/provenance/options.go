@@ -26,6 +26,8 @@ type Options struct {
 	InlineOnly bool
 	// CompleteMaterials makes a material without a digest an error.
 	CompleteMaterials bool
+	// Usage tells how busy the machine was.
+	Usage bool
 	// Filename in exports to files.
 	Filename string
 	// Custom has fields that the daemon's owner adds.
@@ -67,9 +69,11 @@ func (o *Options) set(k, v string) (err error) {
 		o.Reproducible, err = boolean(k, v)
 	case "complete-materials":
 		o.CompleteMaterials, err = boolean(k, v)
+	// Clients send these beside values of their own: what is not true is false.
 	case "inline-only":
-		// Clients send it beside values of their own: what is not true is false.
 		o.InlineOnly, _ = strconv.ParseBool(v)
+	case "capture-usage":
+		o.Usage, _ = strconv.ParseBool(v)
 	case "filename":
 		o.Filename = v
 	}

@@ -2,6 +2,7 @@ package provenance
 
 import (
 	"context"
+	"slices"
 
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -37,16 +38,27 @@ func newPlaces(ctx context.Context, b *build.Built, p export.Platform, config *B
 	return out, nil
 }
 
-// of returns the layers of each step.
-func (p places) of(layers []ocispecs.Descriptor) map[string][][]ocispecs.Descriptor {
-	out := map[string][][]ocispecs.Descriptor{}
+// layersOf has the chains of layers of steps, by "<step id>:<output>".
+type layersOf = map[string][][]ocispecs.Descriptor
+
+// of returns the layers of each step, out of those of the whole file system in
+// one or several forms. A form that is not complete ends where it ends.
+func (p places) of(chains ...[]ocispecs.Descriptor) layersOf {
+	out := layersOf{}
 	for output, height := range p {
-		if height <= len(layers) {
-			out[output] = [][]ocispecs.Descriptor{layers[:height]}
+		for _, layers := range chains {
+			if height <= len(layers) && !slices.ContainsFunc(out[output], func(o []ocispecs.Descriptor) bool { return same(o, layers[:height]) }) {
+				out[output] = append(out[output], layers[:height])
+			}
 		}
 	}
 	if len(out) == 0 {
 		return nil
 	}
 	return out
+}
+
+// same reports whether two chains are the same blobs.
+func same(a, b []ocispecs.Descriptor) bool {
+	return slices.EqualFunc(a, b, func(x, y ocispecs.Descriptor) bool { return x.Digest == y.Digest })
 }

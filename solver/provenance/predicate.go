@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	pb "github.com/kilnbuild/kiln/solver/pb/llb"
 )
@@ -172,8 +171,10 @@ type BuildDetails struct {
 	VCS    map[string]string `json:"vcs,omitempty"`
 	Source *SourceTexts      `json:"source,omitempty"`
 	// Layers by "<step id>:<output>".
-	Layers  map[string][][]ocispecs.Descriptor `json:"layers,omitempty"`
-	Network *Network                           `json:"network,omitempty"`
+	Layers  layersOf `json:"layers,omitempty"`
+	Network *Network `json:"network,omitempty"`
+	// SysUsage is how busy the machine was, oldest first.
+	SysUsage []*Sample `json:"sysUsage,omitempty"`
 }
 
 // SourceTexts are what steps were written in. Locations are by step id.

@@ -1,0 +1,65 @@
+package ref
+
+import (
+	"slices"
+	"testing"
+)
+
+// TestKnownLayers packs parts of a stack in several forms.
+func TestKnownLayers(t *testing.T) {
+	f := newFixture(t, hostOptions{})
+	ctx := t.Context()
+	base := f.layer(nil, files{"a": "1"})
+	made := f.layer(base, files{"b": "2"})
+	top := f.layer(made, files{"c": "3"})
+	if got := top.KnownLayers(); got != nil {
+		t.Errorf("nothing is packed, but known is %v", got)
+	}
+	gzip, err := top.Layers(ctx, LayerOptions{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	zstd, err := made.Layers(ctx, LayerOptions{Compression: Zstd}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digests := func(layers []Layer) (out []string) {
+		for _, l := range layers {
+			out = append(out, l.Descriptor.Digest.String())
+		}
+		return out
+	}
+	check := func(r *Ref, want ...[]Layer) {
+		t.Helper()
+		got := r.KnownLayers()
+		if len(got) != len(want) {
+			t.Fatalf("%d forms, want %d", len(got), len(want))
+		}
+		for i := range want {
+			if !slices.Equal(digests(got[i]), digests(want[i])) {
+				t.Errorf("form %d is %v, want %v", i, digests(got[i]), digests(want[i]))
+			}
+		}
+	}
+	check(top, gzip, zstd)
+	check(base, gzip[:1], zstd[:1])
+	check(nil)
+
+	// What came with an image is the same in every form.
+	g := f.push(gzip[:1])
+	f.release(base, made, top)
+	f.left()
+	pulled, err := f.FromLayers(ctx, gzip[:1], g, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(pulled, gzip[:1])
+	over := f.layer(pulled, files{"d": "4"})
+	check(over, gzip[:1])
+	last, err := over.Layers(ctx, LayerOptions{Compression: Zstd}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(over, last)
+	f.release(pulled, over)
+}
