@@ -25,7 +25,6 @@ import (
 	"github.com/kilnbuild/kiln/solver/executor/runc"
 	"github.com/kilnbuild/kiln/solver/frontend"
 	"github.com/kilnbuild/kiln/solver/graph"
-	"github.com/kilnbuild/kiln/solver/provenance"
 	"github.com/kilnbuild/kiln/solver/op/exec"
 	"github.com/kilnbuild/kiln/solver/progress"
 	"github.com/kilnbuild/kiln/solver/provenance"
