@@ -17,7 +17,8 @@
 // dictionary. Carrying the dictionary keeps the ratio within half a percent
 // of one serial stream; the fixed size makes the result deterministic. Blocks
 // are joined by an empty stored block, so the whole is one ordinary gzip
-// member which every gunzip reads.
+// member which every gunzip reads. The default level has an encoder of its own,
+// package deflate; the others are those of a general library.
 //
 // # Lifecycle
 //

@@ -9,6 +9,7 @@ import (
 	"io"
 	"sync"
 
+	"github.com/kilnbuild/kiln/differ/compress/deflate"
 	"github.com/klauspost/compress/flate"
 )
 
@@ -16,21 +17,17 @@ const (
 	// gzipBlock is how many input bytes one worker compresses at once. It is
 	// part of the output format in the sense that changing it changes every
 	// digest this package ever produced for large inputs.
-	gzipBlock = 1 << 20
+	gzipBlock = deflate.MaxChunk
 	// gzipDict is the deflate window: more could not be referred to.
-	gzipDict = 32 << 10
+	gzipDict = deflate.HistorySize
 )
 
-// flateLevels are the levels of the encoder by those of gzip. What it makes at 6
-// is 2.6 % larger than what zlib and Go make at theirs; at 7 it is 0.7 % larger,
-// at 8 a little smaller, and the higher the slower. What is above moves along.
-var flateLevels = [10]int{0, 1, 2, 3, 4, 5, 7, 8, 9, 9}
-
-// betterEvery is how often a block of the default level gets the next level of
-// the encoder: so layers are within half a percent of what others make, at the
-// price of a tenth more time. The first block is one of them; most layers have
-// no other.
-const betterEvery = 3
+// flateLevels are the levels of the general encoder by those of gzip, other than
+// the default one, which has an encoder of its own: below it is faster and
+// larger, above it slower and smaller. The levels of the general encoder give
+// larger results than the same ones of zlib, so those above the default move
+// along.
+var flateLevels = [10]int{0, 1, 2, 3, 4, 5, 0, 8, 9, 9}
 
 // errWriterClosed is returned by Write after Close.
 var errWriterClosed = errors.New("gzip writer is closed")
@@ -39,9 +36,12 @@ var errWriterClosed = errors.New("gzip writer is closed")
 // only; the OS byte is "unknown".
 var gzipHeader = [10]byte{0x1f, 0x8b, 0x08, 0, 0, 0, 0, 0, 0, 0xff}
 
-// flaters pools deflate states per level: one is over a megabyte, and building
-// it costs more than compressing a small layer.
-var flaters [10]sync.Pool
+// encoders and flaters pool deflate states, the latter per level: one is over a
+// megabyte, and building it costs more than compressing a small layer.
+var (
+	encoders = sync.Pool{New: func() any { return new(deflate.Encoder) }}
+	flaters  [10]sync.Pool
+)
 
 // gzipJobs pools block buffers across writers.
 var gzipJobs = sync.Pool{New: func() any {
@@ -54,7 +54,7 @@ type gzipJob struct {
 	data []byte
 	dict int
 	last bool
-	out  bytes.Buffer
+	out  []byte
 	err  error
 	done chan struct{}
 }
@@ -67,8 +67,6 @@ type gzipJob struct {
 type gzipWriter struct {
 	w       io.Writer
 	level   int
-	mixed   bool // see betterEvery
-	blocks  int
 	limit   int // blocks in flight
 	cur     *gzipJob
 	pending []*gzipJob
@@ -80,7 +78,7 @@ type gzipWriter struct {
 
 // newGzipWriter expects a checked level.
 func newGzipWriter(w io.Writer, level, workers int) *gzipWriter {
-	return &gzipWriter{w: w, level: flateLevels[level], mixed: level == DefaultGzipLevel, limit: 2 * workers}
+	return &gzipWriter{w: w, level: level, limit: 2 * workers}
 }
 
 // Write buffers p and hands every full block to a worker.
@@ -148,12 +146,7 @@ func (g *gzipWriter) dispatch(last bool) error {
 		g.cur = newGzipJob(job.data[len(job.data)-gzipDict:])
 	}
 	g.pending = append(g.pending, job)
-	level := g.level
-	if g.mixed && g.blocks%betterEvery == 0 {
-		level++
-	}
-	g.blocks++
-	go job.run(level)
+	go job.run(g.level)
 	if len(g.pending) >= g.limit {
 		return g.writeOldest()
 	}
@@ -174,7 +167,7 @@ func (g *gzipWriter) writeOldest() error {
 			return err
 		}
 	}
-	_, err := g.w.Write(job.out.Bytes())
+	_, err := g.w.Write(job.out)
 	gzipJobs.Put(job)
 	return err
 }
@@ -186,29 +179,41 @@ func newGzipJob(dict []byte) *gzipJob {
 	job.dict = len(dict)
 	job.last = false
 	job.err = nil
-	job.out.Reset()
+	job.out = job.out[:0]
 	job.done = make(chan struct{})
 	return job
 }
 
-// run deflates the block. All blocks but the last end in a sync marker, which
-// aligns the stream to a byte so that blocks can be joined.
+// run deflates the block at a gzip level. All blocks but the last end in a sync
+// marker, which aligns the stream to a byte so that blocks can be joined.
 func (j *gzipJob) run(level int) {
 	defer close(j.done)
+	if level == DefaultGzipLevel {
+		e := encoders.Get().(*deflate.Encoder)
+		defer encoders.Put(e)
+		j.out = e.Append(j.out, j.data, j.dict, j.last)
+		return
+	}
+	j.err = j.flate(flateLevels[level])
+}
+
+// flate is run with the general encoder.
+func (j *gzipJob) flate(level int) (err error) {
+	out := bytes.NewBuffer(j.out)
+	defer func() { j.out = out.Bytes() }()
 	fw, _ := flaters[level].Get().(*flate.Writer)
 	if fw == nil {
-		if fw, j.err = flate.NewWriter(&j.out, level); j.err != nil {
-			return
+		if fw, err = flate.NewWriter(out, level); err != nil {
+			return err
 		}
 	}
 	defer flaters[level].Put(fw)
-	fw.ResetDict(&j.out, j.data[:j.dict])
-	if _, j.err = fw.Write(j.data[j.dict:]); j.err != nil {
-		return
+	fw.ResetDict(out, j.data[:j.dict])
+	if _, err = fw.Write(j.data[j.dict:]); err != nil {
+		return err
 	}
 	if j.last {
-		j.err = fw.Close()
-		return
+		return fw.Close()
 	}
-	j.err = fw.Flush()
+	return fw.Flush()
 }
