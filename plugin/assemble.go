@@ -12,7 +12,6 @@ import (
 	"github.com/containerd/platforms"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/semaphore"
 	"golang.org/x/sys/unix"
 
 	"github.com/kilnbuild/kiln/dockerapi/event"
@@ -83,6 +82,7 @@ type Builder struct {
 	closers []func(ctx context.Context) error
 	// forget are called after a prune that a client asked for.
 	forget []func(ctx context.Context) error
+	slots  *slots
 	prune  pruner
 }
 
@@ -138,7 +138,7 @@ func Assemble(ctx context.Context, opt Options) (b *Builder, err error) {
 	sampler := provenance.NewSampler()
 	observers := []build.Observer{past, flusher{results}, &b.prune, idle, sampler}
 	if opt.Metrics != nil {
-		counts, unregister, err := newMetrics(opt.Metrics, results)
+		counts, unregister, err := newMetrics(opt.Metrics, b.measured(results))
 		if err != nil {
 			return nil, err
 		}
@@ -257,13 +257,10 @@ func (b *Builder) newOps(ctx context.Context, opt Options, m *machine, sources *
 		return nil, err
 	}
 	b.later(func(context.Context) error { return os.RemoveAll(secrets) })
-	var slots *semaphore.Weighted
-	if n := w.MaxParallelism; n > 0 {
-		slots = semaphore.NewWeighted(int64(n))
-	}
+	b.slots = newSlots(w.MaxParallelism)
 	return &ops{
 		refs: b.refs, sources: sources,
-		exec: exec.Config{Executor: runner, Refs: b.refs, Sessions: sessions, Slots: slots, Logs: opt.Logs, SecretDir: secrets,
+		exec: exec.Config{Executor: runner, Refs: b.refs, Sessions: sessions, Slots: b.slots, Logs: opt.Logs, SecretDir: secrets,
 			Tracing: tracing(opt)},
 	}, nil
 }

@@ -7,7 +7,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/kilnbuild/kiln/solver/build"
-	"github.com/kilnbuild/kiln/solver/cache"
 	"github.com/kilnbuild/kiln/solver/progress"
 	"github.com/kilnbuild/kiln/solver/rpcerr"
 )
@@ -21,8 +20,9 @@ type metrics struct {
 	running       prometheus.Gauge
 }
 
-// newMetrics registers the metrics until unregister is called.
-func newMetrics(to prometheus.Registerer, results *cache.Bolt) (m *metrics, unregister func(), err error) {
+// newMetrics registers the metrics, and those that others measure, until
+// unregister is called.
+func newMetrics(to prometheus.Registerer, measured []prometheus.Collector) (m *metrics, unregister func(), err error) {
 	m = &metrics{
 		builds: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "buildkit_builds_total", Help: "Builds that ended, by status and, where they failed, by the code of the error.",
@@ -36,15 +36,7 @@ func newMetrics(to prometheus.Registerer, results *cache.Bolt) (m *metrics, unre
 		}, []string{"status"}),
 		running: prometheus.NewGauge(prometheus.GaugeOpts{Name: "kiln_builds_running", Help: "Builds that run now."}),
 	}
-	all := []prometheus.Collector{
-		m.builds, m.steps, m.duration, m.running,
-		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "kiln_cache_lookups_total", Help: "Keys looked up in the build cache.",
-		}, func() float64 { lookups, _ := results.Counts(); return float64(lookups) }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "kiln_cache_hits_total", Help: "Keys found in the build cache.",
-		}, func() float64 { _, hits := results.Counts(); return float64(hits) }),
-	}
+	all := append([]prometheus.Collector{m.builds, m.steps, m.duration, m.running}, measured...)
 	unregister = func() {
 		for _, c := range all {
 			to.Unregister(c)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/containerd/v2/pkg/namespaces"
@@ -39,6 +40,12 @@ type pruner struct {
 
 	mu       sync.Mutex
 	policies []config.Policy
+
+	runs, removed, freed atomic.Int64
+	// took is how long all runs took, in nanoseconds.
+	took atomic.Int64
+	// records and size are what was left by the last one.
+	records, size atomic.Int64
 }
 
 // set replaces the policies, from the next run on.
@@ -76,7 +83,10 @@ func (p *pruner) run(ctx context.Context) {
 		}
 		began := time.Now()
 		p.prune(ctx)
+		p.measure(ctx)
 		ended := time.Now()
+		p.runs.Add(1)
+		p.took.Add(int64(ended.Sub(began)))
 		select {
 		case <-ctx.Done():
 			return
@@ -93,7 +103,11 @@ func (p *pruner) prune(ctx context.Context) {
 		err := p.refs.Prune(ctx, ref.PruneOptions{
 			All: policy.All, Filters: policy.Filters, KeepDuration: policy.KeepDuration,
 			ReservedSpace: policy.Reserved, MaxUsedSpace: policy.MaxUsed, MinFreeSpace: policy.MinFree,
-		}, func(ref.Usage) { removed = true })
+		}, func(u ref.Usage) {
+			removed = true
+			p.removed.Add(1)
+			p.freed.Add(u.Size)
+		})
 		if err != nil && ctx.Err() == nil {
 			log.G(ctx).WithError(err).Warn("garbage collection of the build cache")
 			return
@@ -104,6 +118,20 @@ func (p *pruner) prune(ctx context.Context) {
 			log.G(ctx).WithError(err).Warn("garbage collection of content")
 		}
 	}
+}
+
+// measure notes what there is. The sizes are known: the rules ask for them.
+func (p *pruner) measure(ctx context.Context) {
+	list, err := p.refs.Usage(ctx, nil)
+	if err != nil {
+		return // The rules have told about it.
+	}
+	var size int64
+	for _, u := range list {
+		size += u.Size
+	}
+	p.records.Store(int64(len(list)))
+	p.size.Store(size)
 }
 
 // pruned gives up what no record owns: a client that prunes wants the space.

@@ -21,6 +21,7 @@ type Client struct {
 	challenges challenges
 	sleep      func(context.Context, time.Duration) error
 	stallAfter time.Duration
+	traffic    traffic
 
 	mu      sync.Mutex // guards clients, and which map cfg.Hosts is
 	clients map[clientKey]*http.Client

@@ -87,7 +87,7 @@ func (c *Client) host(name string, cfg HostConfig, key clientKey) (*host, error)
 	if err != nil {
 		return nil, err
 	}
-	var rt http.RoundTripper = newTransport(tc)
+	var rt http.RoundTripper = newTransport(tc, &c.traffic)
 	if plain && cfg.Insecure {
 		rt = docker.NewHTTPFallback(rt)
 	}

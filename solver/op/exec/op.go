@@ -11,7 +11,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/kilnbuild/kiln/solver"
 	"github.com/kilnbuild/kiln/solver/executor"
@@ -37,7 +36,7 @@ type Config struct {
 	Refs     *ref.Store
 	Sessions *session.Manager
 	// Slots bounds how many processes run at once; nil for no bound.
-	Slots *semaphore.Weighted
+	Slots Slots
 	// Logs bounds output.
 	Logs progress.LogLimits
 	// SecretDir is a directory in memory, for secret files while they are
@@ -45,6 +44,14 @@ type Config struct {
 	SecretDir string
 	// Tracing lets steps take part in traces; nil for not at all.
 	Tracing *Tracing
+}
+
+// Slots are what a step takes one of while it runs; others may share them.
+type Slots interface {
+	// Acquire waits for n slots, or returns an error when ctx ends.
+	Acquire(ctx context.Context, n int64) error
+	// Release gives n slots back.
+	Release(n int64)
 }
 
 // Op is an exec op.

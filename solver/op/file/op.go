@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/containerd/errdefs"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/kilnbuild/kiln/solver"
 	pb "github.com/kilnbuild/kiln/solver/pb/llb"
@@ -20,9 +19,17 @@ const none = int64(-1)
 type Config struct {
 	Refs *ref.Store
 	// Slots bounds how many ops run at once; nil for no bound.
-	Slots *semaphore.Weighted
+	Slots Slots
 	// NoLinks copies files that could be shared with the layer they come from.
 	NoLinks bool
+}
+
+// Slots are what a step takes one of while it runs; others may share them.
+type Slots interface {
+	// Acquire waits for n slots, or returns an error when ctx ends.
+	Acquire(ctx context.Context, n int64) error
+	// Release gives n slots back.
+	Release(n int64)
 }
 
 // Op is a file op.
