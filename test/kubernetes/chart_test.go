@@ -56,7 +56,15 @@ func functions(t *template.Template) template.FuncMap {
 		"trunc":      func(n int, s string) string { return s[:min(n, len(s))] },
 		"trimSuffix": func(suffix, s string) string { return strings.TrimSuffix(s, suffix) },
 		"sha256sum":  func(s string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(s))) },
-		"add":        func(a, b any) int { return number(a) + number(b) },
+		"until": func(n int) []int {
+			var out []int
+			for i := range n {
+				out = append(out, i)
+			}
+			return out
+		},
+		"int": number,
+		"add": func(a, b any) int { return number(a) + number(b) },
 	}
 }
 
@@ -108,14 +116,20 @@ func render(t *testing.T, changes map[string]any) (string, error) {
 	}
 	var all []string
 	for _, f := range files {
-		if filepath.Ext(f) != ".yaml" {
+		// helm prints the notes; here they are comments of what is applied.
+		notes := filepath.Base(f) == "NOTES.txt"
+		if filepath.Ext(f) != ".yaml" && !notes {
 			continue
 		}
 		var b bytes.Buffer
 		if err := root.ExecuteTemplate(&b, filepath.Base(f), data); err != nil {
 			return "", err
 		}
-		all = append(all, b.String())
+		text := b.String()
+		if notes {
+			text = "# " + strings.ReplaceAll(text, "\n", "\n# ")
+		}
+		all = append(all, text)
 	}
 	return strings.Join(all, "\n---\n"), nil
 }
@@ -128,23 +142,34 @@ func TestChart(t *testing.T) {
 		kinds []string
 		want  []string
 	}{
-		"as it is": {nil, []string{"Deployment"}, []string{"/var/lib/buildkit", "privileged: true", "--drain=540s"}},
+		"as it is": {nil, []string{"Deployment", "PodDisruptionBudget"}, []string{"automountServiceAccountToken: false", "--addr kube-pod://", "/var/lib/buildkit", "privileged: true", "--drain=540s"}},
 		"stateful": {
 			map[string]any{"mode": "statefulset", "replicas": 3, "storage": map[string]any{"class": "fast"}, "tls": map[string]any{"secret": "s"}},
-			[]string{"Service", "StatefulSet"}, []string{"--tlscacert=/certs/ca.crt", "storageClassName: fast"},
+			[]string{"PodDisruptionBudget", "Service", "StatefulSet"},
+			[]string{"--tlscacert=/certs/ca.crt", "storageClassName: fast", "--addr tcp://here-0.here:1234,tcp://here-1.here:1234,tcp://here-2.here:1234 build"},
 		},
 		"rootless": {
-			map[string]any{"rootless": true, "mode": "statefulset"}, []string{"Service", "StatefulSet"},
+			map[string]any{"rootless": true, "mode": "statefulset", "maxUnavailable": nil}, []string{"Service", "StatefulSet"},
 			[]string{"registry.example/kiln:rootless", "--oci-worker-no-process-sandbox", "/home/user/.local/share/buildkit"},
 		},
 		"everything": {
 			map[string]any{
 				"config": "[worker.oci]\n  gc = true\n", "tls": map[string]any{"secret": "s"}, "autoscaling": map[string]any{"enabled": true},
-				"args": []any{"--log-format=json"}, "env": []any{map[string]any{"name": "A", "value": "b"}},
+				"parallelism": 4, "networkPolicy": map[string]any{"enabled": true, "metrics": []any{map[string]any{"podSelector": map[string]any{}}}},
+				"cache": map[string]any{"type": "s3", "s3": map[string]any{"bucket": "b", "region": "r", "endpoint": "http://s3", "secret": "keys"}},
+				"args":  []any{"--log-format=json"}, "env": []any{map[string]any{"name": "A", "value": "b"}},
 				"nodeSelector": map[string]any{"disk": "fast"}, "podAnnotations": map[string]any{"a": "b"},
 				"imagePullSecrets": []any{map[string]any{"name": "p"}}, "tolerations": []any{map[string]any{"key": "k", "operator": "Exists"}},
 			},
-			[]string{"ConfigMap", "Deployment", "HorizontalPodAutoscaler", "Service"}, []string{"--config=/config/buildkitd.toml", "--log-format=json"},
+			[]string{"ConfigMap", "Deployment", "HorizontalPodAutoscaler", "NetworkPolicy", "PodDisruptionBudget", "Service"},
+			[]string{
+				"--config=/config/buildkitd.toml", "--log-format=json", "--oci-max-parallelism=4", "kiln_steps_waiting", "secretRef: {name: keys}",
+				"--import-cache type=s3,bucket=b,region=r,endpoint_url=http://s3,use_path_style=true",
+			},
+		},
+		"registry cache": {
+			map[string]any{"cache": map[string]any{"type": "registry", "registry": map[string]any{"ref": "r.example/cache"}}},
+			[]string{"Deployment", "PodDisruptionBudget"}, []string{"--export-cache type=registry,ref=r.example/cache,mode=max"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -161,6 +186,9 @@ func TestChart(t *testing.T) {
 				}
 			}
 		})
+	}
+	if _, err := render(t, map[string]any{"cache": map[string]any{"type": "disk"}}); err == nil || !strings.Contains(err.Error(), "use registry or s3") {
+		t.Errorf("a wrong cache gives %v", err)
 	}
 	if _, err := render(t, map[string]any{"mode": "daemonset"}); err == nil || !strings.Contains(err.Error(), "use deployment or statefulset") {
 		t.Errorf("a wrong mode gives %v", err)

@@ -13,6 +13,8 @@ import (
 	apps "k8s.io/api/apps/v1"
 	autoscaling "k8s.io/api/autoscaling/v2"
 	core "k8s.io/api/core/v1"
+	networking "k8s.io/api/networking/v1"
+	policy "k8s.io/api/policy/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/kilnbuild/kiln/test/daemon"
@@ -69,6 +71,10 @@ func check(t *testing.T, text string) []string {
 			object = &core.Secret{}
 		case "v1 ConfigMap":
 			object = &core.ConfigMap{}
+		case "networking.k8s.io/v1 NetworkPolicy":
+			object = &networking.NetworkPolicy{}
+		case "policy/v1 PodDisruptionBudget":
+			object = &policy.PodDisruptionBudget{}
 		case "autoscaling/v2 HorizontalPodAutoscaler":
 			object = &autoscaling.HorizontalPodAutoscaler{}
 		default:
