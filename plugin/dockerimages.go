@@ -18,7 +18,7 @@ func (b *Builder) imageStore() *imagestore.Store {
 	h := &b.host
 	return imagestore.New(imagestore.Config{
 		Namespace: h.Namespace, Content: h.Content, Images: h.Images, Leases: h.Leases, Snapshotter: h.Snapshotter,
-		SnapshotterName: h.SnapshotterName, Applier: h.Applier, Collect: h.GarbageCollect, Sync: h.Sync,
+		SnapshotterName: h.SnapshotterName, Applier: h.Applier, Comparer: h.Comparer, Collect: h.GarbageCollect, Sync: h.Sync,
 		Registries: b.registries, Events: b.events,
 	})
 }

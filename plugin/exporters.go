@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"github.com/kilnbuild/kiln/dockerapi/imagestore"
 	"github.com/kilnbuild/kiln/snapshotter"
 	"github.com/kilnbuild/kiln/solver/export"
 	"github.com/kilnbuild/kiln/solver/export/archive"
@@ -30,7 +31,7 @@ func (b *Builder) newExporters(registries *registry.Client, sessions *session.Ma
 	}
 	return map[string]export.Exporter{
 		"image":  image.New(images),
-		"moby":   image.NewEngine(b.engineImages(images)),
+		"moby":   imagestore.NewSquasher(b.imageStore(), image.NewEngine(b.engineImages(images))),
 		"oci":    archives(archive.OCI),
 		"docker": archives(archive.Docker),
 		"local":  files.New(files.Config{Sessions: sessions}),

@@ -23,6 +23,6 @@
 //
 // # What it does not do
 //
-// It decides nothing about builds; package solver/build does. It does not squash
-// layers, run containers, or know Windows.
+// It decides nothing about builds; package solver/build does. It does not
+// run containers or know Windows.
 package build

@@ -11,6 +11,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/kilnbuild/kiln/dockerapi/imagestore"
 	"github.com/kilnbuild/kiln/dockerapi/route"
 	"github.com/kilnbuild/kiln/dockerapi/upload"
 	"github.com/kilnbuild/kiln/solver/build"
@@ -77,6 +78,9 @@ func (j *job) exporters() []build.ExporterRequest {
 	}
 	if e.Type == ExporterName && len(j.tags) > 0 {
 		e.Attrs["name"] = strings.Join(j.tags, ",")
+	}
+	if e.Type == ExporterName && j.squash {
+		e.Attrs[imagestore.AttrSquash] = "true"
 	}
 	return []build.ExporterRequest{e}
 }

@@ -48,6 +48,7 @@ type parameters struct {
 	tags                []string
 	quiet, noCache      bool
 	pull, remove, force bool
+	squash              bool
 	// options of the frontend that the query says.
 	opts map[string]string
 	// buildArgs has those with a value; args names all.
@@ -70,7 +71,8 @@ func readParameters(r *http.Request, gateway string) (*parameters, error) {
 		version: 1, dockerfile: r.FormValue("dockerfile"), remote: r.FormValue("remote"),
 		quiet: route.Bool(r, "q"), noCache: route.Bool(r, "nocache"), pull: route.Bool(r, "pull"),
 		remove: route.BoolOr(r, "rm", true), force: route.Bool(r, "forcerm"),
-		opts: map[string]string{}, session: r.FormValue("session"), id: r.FormValue("buildid"),
+		squash: route.Bool(r, "squash"),
+		opts:   map[string]string{}, session: r.FormValue("session"), id: r.FormValue("buildid"),
 	}
 	p.id, p.upload = cutUpload(p.id)
 	switch v := r.FormValue("version"); v {
@@ -106,10 +108,6 @@ func (p *parameters) refuse(r *http.Request) error {
 	case "", "default":
 	default:
 		return invalid("Unsupported isolation: %q; steps run in containers", v)
-	}
-	if route.Bool(r, "squash") {
-		return fmt.Errorf("squash is not supported: layers are shared between images here; "+
-			"use a multi-stage build to leave files out: %w", errdefs.ErrNotImplemented)
 	}
 	return nil
 }

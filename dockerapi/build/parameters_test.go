@@ -85,7 +85,7 @@ func TestHostileParameters(t *testing.T) {
 			}
 		}
 	}
-	if _, err := parse(url.Values{"squash": {"1"}}); !errdefs.IsNotImplemented(err) {
+	if p, err := parse(url.Values{"squash": {"1"}}); err != nil || (&job{parameters: p}).exporters()[0].Attrs["squash"] != "true" {
 		t.Errorf("squash: %v", err)
 	}
 	if _, err := parse(url.Values{"version": {"2"}, "outputs": {`[{},{}]`}}); !errdefs.IsInvalidArgument(err) {

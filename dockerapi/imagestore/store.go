@@ -37,6 +37,8 @@ type Config struct {
 	Snapshotter     snapshots.Snapshotter
 	SnapshotterName string
 	Applier         diff.Applier
+	// Comparer makes layers of snapshots; only a Squasher needs it.
+	Comparer diff.Comparer
 	// Collect removes what nothing holds; Sync returns when what was stored
 	// survives a power loss. Both optional.
 	Collect, Sync func(context.Context) error

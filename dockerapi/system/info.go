@@ -108,7 +108,7 @@ func (s *Server) info(w http.ResponseWriter, r *http.Request, _ string) error {
 		RegistryConfig: s.registries(), NCPU: runtime.NumCPU(), MemTotal: memory(), DockerRootDir: s.cfg.Root,
 		HTTPProxy: proxy("HTTP_PROXY"), HTTPSProxy: proxy("HTTPS_PROXY"), NoProxy: proxy("NO_PROXY"),
 		Labels: []string{}, ServerVersion: s.cfg.Version, Swarm: swarm{LocalNodeState: "inactive"},
-		SecurityOptions: []string{"name=seccomp,profile=builtin", "name=cgroupns"}, CDISpecDirs: s.cfg.CDISpecDirs,
+		ExperimentalBuild: true, SecurityOptions: []string{"name=seccomp,profile=builtin", "name=cgroupns"}, CDISpecDirs: s.cfg.CDISpecDirs,
 		Runtimes: map[string]runtimeInfo{}, DefaultRuntime: s.cfg.Runtime, Warnings: []string{},
 	}
 	out.OperatingSystem, out.OSVersion = system()

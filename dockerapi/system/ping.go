@@ -14,7 +14,8 @@ import (
 func ping(w http.ResponseWriter, r *http.Request, _ string) error {
 	head := w.Header()
 	head.Set("Builder-Version", "2")
-	head.Set("Docker-Experimental", "false")
+	// Clients hide --squash from engines that do not say so.
+	head.Set("Docker-Experimental", "true")
 	head.Set("Swarm", "inactive")
 	head.Set("Cache-Control", "no-cache, no-store, must-revalidate")
 	head.Set("Pragma", "no-cache")
@@ -47,17 +48,18 @@ type version struct {
 	Os            string
 	Arch          string
 	KernelVersion string `json:",omitempty"`
+	Experimental  bool
 }
 
 func (s *Server) version(w http.ResponseWriter, _ *http.Request, _ string) error {
 	v := version{
 		Version: s.cfg.Version, GitCommit: s.cfg.Revision, ApiVersion: route.Newest.String(), MinAPIVersion: route.Oldest.String(),
-		GoVersion: runtime.Version(), Os: runtime.GOOS, Arch: runtime.GOARCH, KernelVersion: kernel(),
+		GoVersion: runtime.Version(), Os: runtime.GOOS, Arch: runtime.GOARCH, KernelVersion: kernel(), Experimental: true,
 	}
 	v.Platform.Name = "kiln"
 	v.Components = []component{{Name: "Engine", Version: v.Version, Details: map[string]string{
 		"ApiVersion": v.ApiVersion, "MinAPIVersion": v.MinAPIVersion, "GitCommit": v.GitCommit, "GoVersion": v.GoVersion,
-		"Os": v.Os, "Arch": v.Arch, "KernelVersion": v.KernelVersion, "Experimental": "false",
+		"Os": v.Os, "Arch": v.Arch, "KernelVersion": v.KernelVersion, "Experimental": "true",
 	}}}
 	return route.WriteJSON(w, http.StatusOK, v)
 }

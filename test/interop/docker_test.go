@@ -244,7 +244,6 @@ func TestDockerFailures(t *testing.T) {
 		status int
 		text   string
 	}{
-		"?squash=1":                        {501, "squash is not supported"},
 		"?securityopt=x":                   {400, "does not support setting security options"},
 		"?t=UPPER":                         {400, "invalid reference format"},
 		"?memory=lots":                     {400, "invalid memory"},
