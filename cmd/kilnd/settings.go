@@ -280,5 +280,11 @@ func (s *Settings) setLogging() error {
 	if s.Log.Format != "text" && s.Log.Format != "json" {
 		return fmt.Errorf("unsupported log type %q; use text or json", s.Log.Format)
 	}
-	return log.SetFormat(log.OutputFormat(s.Log.Format))
+	if err := log.SetFormat(log.OutputFormat(s.Log.Format)); err != nil {
+		return err
+	}
+	if toJournal(os.Getenv, os.Stderr) {
+		useJournal(s.Log.Format)
+	}
+	return nil
 }
