@@ -23,10 +23,12 @@ func (j *job) classic(ctx context.Context, stream *route.Stream) error {
 	steps := readPlan(data, j.opts["target"])
 	var text io.Writer = stream
 	var unsaid tail
+	// A client that has gone ends the build elsewhere.
+	tell := func(m route.Message) { _ = stream.Send(m) }
 	if j.quiet {
-		text = &unsaid
+		text, tell = &unsaid, nil
 	}
-	out := newPrinter(text, steps, j.remove)
+	out := newPrinter(text, steps, j.remove, tell)
 	resp, err := j.run(ctx, j.request(), out.show)
 	if gone := out.end(digest.Digest(imageID(resp)), err != nil); gone != nil && err == nil {
 		return gone

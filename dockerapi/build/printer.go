@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/kilnbuild/kiln/dockerapi/route"
 	"github.com/kilnbuild/kiln/solver"
 	"github.com/kilnbuild/kiln/solver/progress"
 )
@@ -31,8 +32,10 @@ var stepName = regexp.MustCompile(`^\[(?:(\S+/\S+) )?(?:([a-z0-9][a-z0-9_.-]*) )
 // shown is what was seen of a step.
 type shown struct {
 	*step
-	// digest of the vertex; empty until it is seen.
+	// digest and name of the vertex; empty until it is seen. The name is
+	// without what stands in brackets.
 	digest        digest.Digest
+	name          string
 	started, done bool
 	cached        bool
 	err           string
@@ -46,6 +49,7 @@ type shown struct {
 type printer struct {
 	out    io.Writer
 	remove bool
+	pulls  *pulls
 	steps  []*shown
 	// known has the steps by vertex, places by their numbers.
 	known  map[digest.Digest]*shown
@@ -66,8 +70,10 @@ type place struct {
 	number int
 }
 
-func newPrinter(out io.Writer, p *plan, remove bool) *printer {
-	pr := &printer{out: out, remove: remove, known: map[digest.Digest]*shown{}, places: map[place]*shown{}, open: len(p.steps) == 0}
+// newPrinter returns a printer of a plan; tell takes messages about what is
+// fetched, nil for none.
+func newPrinter(out io.Writer, p *plan, remove bool, tell func(route.Message)) *printer {
+	pr := &printer{out: out, remove: remove, pulls: newPulls(tell), known: map[digest.Digest]*shown{}, places: map[place]*shown{}, open: len(p.steps) == 0}
 	for _, s := range p.steps {
 		one := &shown{step: s}
 		pr.steps = append(pr.steps, one)
@@ -83,6 +89,11 @@ func newPrinter(out io.Writer, p *plan, remove bool) *printer {
 func (p *printer) show(b *progress.Batch) error {
 	for _, v := range b.Vertices {
 		p.vertex(v)
+	}
+	for _, ev := range b.Statuses {
+		if s := p.known[ev.Vertex]; s != nil {
+			p.pulls.show(s.name, ev)
+		}
 	}
 	for _, l := range b.Logs {
 		if s := p.known[l.Vertex]; s != nil {
@@ -124,7 +135,7 @@ func (p *printer) find(v *solver.VertexEvent) *shown {
 	}
 	stage := m[2]
 	if p.open {
-		s := &shown{step: &step{text: m[5], stage: stage, number: number, total: total}}
+		s := &shown{step: &step{text: m[5], stage: stage, number: number, total: total}, name: m[5]}
 		p.steps = append(p.steps, s)
 		return s
 	}
@@ -143,6 +154,7 @@ func (p *printer) find(v *solver.VertexEvent) *shown {
 	if s == nil || s.digest != "" {
 		return nil
 	}
+	s.name = m[5]
 	return s
 }
 
@@ -243,14 +255,21 @@ func (p *printer) flush(s *shown) {
 }
 
 // over tells whether nothing more will be said of a step about which something
-// was: it is done, or only a later one is seen.
-func (p *printer) over(s *shown) bool { return s.done || s.number == 0 || s.digest == "" }
+// was: it is done, or only a later one is seen. A base image is fetched when
+// somebody needs it, so it is over when the next step begins.
+func (p *printer) over(s *shown) bool {
+	if next := p.next(); basedOn(s.name) != nil && next != nil && !next.started {
+		return false
+	}
+	return s.done || s.number == 0 || s.digest == ""
+}
 
 // finish prints how a step ended.
 func (p *printer) finish(s *shown) {
 	if s.err != "" || s == p.failed {
 		return
 	}
+	p.pulls.end(s.digest, s.name)
 	cached := s.cached
 	if s.number == 0 {
 		cached = p.around()

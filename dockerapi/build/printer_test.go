@@ -36,7 +36,7 @@ type events struct {
 
 func newEvents(dockerfile string) *events {
 	e := &events{}
-	e.printer = newPrinter(&e.out, readPlan([]byte(dockerfile), ""), true)
+	e.printer = newPrinter(&e.out, readPlan([]byte(dockerfile), ""), true, nil)
 	return e
 }
 
@@ -147,7 +147,7 @@ func TestPrinterBounds(t *testing.T) {
 	if n := e.places[place{"", 3}].held.Len(); n > maxHeld+100 {
 		t.Errorf("%d bytes are held", n)
 	}
-	broken := newPrinter(failing{}, readPlan([]byte("FROM img\nRUN a\n"), ""), true)
+	broken := newPrinter(failing{}, readPlan([]byte("FROM img\nRUN a\n"), ""), true, nil)
 	now := time.Now()
 	v := &solver.VertexEvent{Digest: "x", Name: "[1/2] FROM img", Started: &now, Completed: &now}
 	if err := broken.show(&progress.Batch{Vertices: []*solver.VertexEvent{v}}); err == nil {
