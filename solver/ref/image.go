@@ -82,8 +82,15 @@ func (s *Store) FromLayers(ctx context.Context, layers []Layer, p LayerProvider,
 // for the caller. Waits go from a layer to the one below only.
 func (im *image) layer(ctx context.Context, i int) (*entry, error) {
 	e, err := im.layerAs(ctx, i, im.chains[i].Encoded())
-	if err != nil || im.same(e, i) {
-		return e, err
+	if err != nil {
+		return nil, err
+	}
+	if im.same(e, i) {
+		if err := im.addURLs(e, i); err != nil {
+			im.s.release(context.WithoutCancel(ctx), e)
+			return nil, err
+		}
+		return e, nil
 	}
 	im.s.release(context.WithoutCancel(ctx), e)
 	return im.layerAs(ctx, i, im.otherID(i))
@@ -125,6 +132,25 @@ func (im *image) same(e *entry, i int) bool {
 		e = e.parents[0]
 	}
 	return true
+}
+
+// addURLs notes where else the layers up to i can be had, if the image that they
+// came with first did not say: such layers may be left where they are.
+func (im *image) addURLs(e *entry, i int) error {
+	for ; i >= 0; i-- {
+		b, ok := e.blob(originalVariant)
+		if urls := im.layers[i].Descriptor.URLs; ok && len(urls) > 0 && len(b.Descriptor.URLs) == 0 {
+			b.Descriptor.URLs = urls
+			if err := e.setBlob(originalVariant, b); err != nil {
+				return err
+			}
+		}
+		if len(e.parents) == 0 {
+			break
+		}
+		e = e.parents[0]
+	}
+	return nil
 }
 
 // otherID names layer i by the blobs of the image, for when its name is taken

@@ -63,3 +63,32 @@ func TestKnownLayers(t *testing.T) {
 	check(over, last)
 	f.release(pulled, over)
 }
+
+// TestLayerElsewhere has an image without addresses of its layers come before
+// one that has the same layers with addresses.
+func TestLayerElsewhere(t *testing.T) {
+	f := newFixture(t, hostOptions{})
+	layers, g, _ := f.image()
+	first, err := f.FromLayers(t.Context(), layers, g, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addressed := slices.Clone(layers)
+	for i := range addressed[:2] {
+		addressed[i].Descriptor.URLs = []string{"https://elsewhere.test/layer"}
+	}
+	second, err := f.FromLayers(t.Context(), addressed, g, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := second.Layers(t.Context(), LayerOptions{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, l := range got {
+		if (len(l.Descriptor.URLs) == 1) != (i < 2) || l.Descriptor.Digest != layers[i].Descriptor.Digest {
+			t.Errorf("layer %d is %+v", i, l.Descriptor)
+		}
+	}
+	f.release(first, second)
+}

@@ -56,10 +56,25 @@ func layerType(mediaType string, oci, foreign bool) (string, error) {
 	return "", fmt.Errorf("layer of type %s cannot be exported with \"oci-mediatypes=false\": %w", mediaType, errdefs.ErrInvalidArgument)
 }
 
+// foreignType is the type of a layer that can be had elsewhere and need not be
+// distributed. Another image, which it came with first, may have told another.
+func foreignType(mediaType string) string {
+	for ordinary, foreign := range map[string]string{dockerLayer: dockerForeign, ociLayer: ociForeign} {
+		if rest, ok := strings.CutPrefix(mediaType, ordinary); ok {
+			return foreign + rest
+		}
+	}
+	return mediaType
+}
+
 // layerDescriptor is how a manifest names a layer: with the media type of the
 // family and without what concerns this machine only.
 func layerDescriptor(desc ocispecs.Descriptor, oci, foreign bool) (ocispecs.Descriptor, error) {
-	mediaType, err := layerType(desc.MediaType, oci, foreign)
+	mediaType := desc.MediaType
+	if foreign && len(desc.URLs) > 0 {
+		mediaType = foreignType(mediaType)
+	}
+	mediaType, err := layerType(mediaType, oci, foreign)
 	if err != nil {
 		return desc, err
 	}

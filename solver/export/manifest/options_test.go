@@ -145,4 +145,12 @@ func TestLayerTypes(t *testing.T) {
 	if got, err = layerDescriptor(desc, false, false); err != nil || got.Annotations != nil {
 		t.Errorf("Docker layer: %+v, %v", got, err)
 	}
+	// Its type is that of the first image it came with, its address tells more.
+	desc.URLs = []string{"https://elsewhere.test/layer"}
+	if got, err = layerDescriptor(desc, true, true); err != nil || got.MediaType != ociForeign+"+gzip" || len(got.URLs) != 1 {
+		t.Errorf("layer that is elsewhere: %+v, %v", got, err)
+	}
+	if got, err = layerDescriptor(desc, true, false); err != nil || got.MediaType != ociGzip || got.URLs != nil {
+		t.Errorf("layer that is made good: %+v, %v", got, err)
+	}
 }
