@@ -21,7 +21,8 @@ type Client struct {
 	challenges challenges
 	sleep      func(context.Context, time.Duration) error
 	stallAfter time.Duration
-	traffic    traffic
+	// pieceSize is how much of a blob is sent at a time after a failure.
+	pieceSize int64
 
 	mu      sync.Mutex // guards clients, and which map cfg.Hosts is
 	clients map[clientKey]*http.Client
@@ -52,6 +53,7 @@ func New(cfg Config) (*Client, error) {
 		clients:    map[clientKey]*http.Client{},
 		sleep:      sleep,
 		stallAfter: stallAfter,
+		pieceSize:  pieceSize,
 	}, nil
 }
 

@@ -27,7 +27,8 @@
 // themselves do so, for others the credentials are asked for and the token is
 // fetched here. The token is kept under its identity until shortly before it
 // expires. Read then returns blobs, asking again from where a broken
-// connection left off.
+// connection left off. Push sends a blob in one request; if that is cut off, the
+// registry is asked how much it has, and gets the rest in pieces.
 //
 // # Concurrency
 //

@@ -197,8 +197,13 @@ func (r *Repository) push(ctx context.Context, spec reference.Spec, desc ocispec
 	defer release()
 	pause := firstPause
 	for try := 1; ; try++ {
-		tracker := docker.NewInMemoryTracker()
-		err = r.pushOnce(ctx, tracker, spec, desc, from, progress)
+		tracker, at := docker.NewInMemoryTracker(), &location{}
+		err = r.pushOnce(context.WithValue(ctx, locationKey{}, at), tracker, spec, desc, from, progress)
+		if err != nil && at.url != nil && ctx.Err() == nil && resumable(desc, err) {
+			if err = r.resume(ctx, at.url, desc, from, progress); err == nil {
+				return Uploaded{}, nil
+			}
+		}
 		if err == nil {
 			// What is not tracked was sent.
 			st, _ := tracker.GetStatus(remotes.MakeRefKey(ctx, desc))

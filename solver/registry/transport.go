@@ -31,10 +31,10 @@ const (
 
 // newTransport returns a transport for one host. HTTP/2 is off: its flow
 // control makes large uploads slow, and one connection is shared by all.
-func newTransport(tc *tls.Config, bytes *traffic) *http.Transport {
+func newTransport(tc *tls.Config) *http.Transport {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           bytes.count((&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 60 * time.Second}).DialContext),
+		DialContext:           (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 60 * time.Second}).DialContext,
 		TLSClientConfig:       tc,
 		TLSNextProto:          map[string]func(string, *tls.Conn) http.RoundTripper{},
 		TLSHandshakeTimeout:   10 * time.Second,
@@ -171,6 +171,7 @@ func (t *transport) send(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	resp.Request = req
+	noteLocation(req.Context(), resp)
 	body := &watchedBody{body: resp.Body, outer: req.Context(), cancel: cancel, stall: t.client.stallAfter}
 	body.timer = time.AfterFunc(body.stall, cancel)
 	// It runs during reads only: a slow reader is not a stalled registry.
