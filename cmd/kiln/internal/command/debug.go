@@ -20,7 +20,7 @@ import (
 
 // newDebug has what looks at a daemon without building.
 func newDebug(g *globals, daemonRoot string) *cobra.Command {
-	cmd := &cobra.Command{Use: "debug", Short: "debug utilities", Args: onlyCommands,
+	cmd := &cobra.Command{Use: "debug", Short: "look at the daemon, its builds and its cache", Args: onlyCommands,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	cmd.AddCommand(newWorkers(g), newInfo(g), newDumpLLB(g), newDumpMetadata(g, daemonRoot), newLogs(g), newHistories(g), newMonitor(g), newGet(g), newCtl(g), newBundle(g))
 	return cmd
@@ -77,7 +77,7 @@ func readDefinition(r io.Reader) (*pb.Definition, error) {
 // newGet copies a blob to the standard output.
 func newGet(g *globals) *cobra.Command {
 	return &cobra.Command{
-		Use: "get DIGEST", Short: "retrieve a blob from the content store", Args: oneArg("blob digest"),
+		Use: "get DIGEST", Short: "write a blob of the content store to the standard output", Args: oneArg("blob digest"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dgst, err := digest.Parse(args[0])
 			if err != nil {

@@ -96,7 +96,7 @@ func localTime(t *timestamppb.Timestamp) string {
 
 // newHistories lists the builds the daemon remembers.
 func newHistories(g *globals) *cobra.Command {
-	cmd := &cobra.Command{Use: "histories", Short: "list build records", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "histories", Short: "list the builds that the daemon remembers", Args: cobra.NoArgs}
 	format := formatFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return g.withClient(cmd, func(ctx context.Context, c *client.Client) error {
@@ -113,7 +113,7 @@ func newHistories(g *globals) *cobra.Command {
 
 // newPruneHistories forgets the builds that are not pinned.
 func newPruneHistories(g *globals) *cobra.Command {
-	cmd := &cobra.Command{Use: "prune-histories", Short: "clean up build histories", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "prune-histories", Short: "forget builds that ended and are not pinned", Args: cobra.NoArgs}
 	format := formatFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return g.withClient(cmd, func(ctx context.Context, c *client.Client) error {
@@ -151,7 +151,7 @@ func pruneHistories(ctx context.Context, c *client.Client, show func(*control.Bu
 func newCtl(g *globals) *cobra.Command {
 	var pin, unpin, remove bool
 	cmd := &cobra.Command{
-		Use: "ctl REF", Short: "control build records", Args: oneArg("build ref"),
+		Use: "ctl REF", Short: "pin, unpin or forget a build", Args: oneArg("build ref"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case !pin && !unpin && !remove:
@@ -167,9 +167,9 @@ func newCtl(g *globals) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&pin, "pin", false, "pin build so it will not be garbage collected")
-	cmd.Flags().BoolVar(&unpin, "unpin", false, "unpin build so it will be garbage collected")
-	cmd.Flags().BoolVar(&remove, "delete", false, "delete build record")
+	cmd.Flags().BoolVar(&pin, "pin", false, "keep the record until it is unpinned")
+	cmd.Flags().BoolVar(&unpin, "unpin", false, "let the record expire")
+	cmd.Flags().BoolVar(&remove, "delete", false, "forget the build")
 	return cmd
 }
 
@@ -177,7 +177,7 @@ func newCtl(g *globals) *cobra.Command {
 func newLogs(g *globals) *cobra.Command {
 	mode, trace := "", false
 	cmd := &cobra.Command{
-		Use: "logs REF", Short: "display build logs", Args: oneArg("build ref"),
+		Use: "logs REF", Short: "show what a build said, or says", Args: oneArg("build ref"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return g.withClient(cmd, func(ctx context.Context, c *client.Client) error {
 				if trace {
@@ -225,7 +225,7 @@ func copyTrace(ctx context.Context, c *client.Client, w io.Writer, ref string) e
 func newMonitor(g *globals) *cobra.Command {
 	completed, ref := false, ""
 	cmd := &cobra.Command{
-		Use: "monitor", Short: "display build events", Args: cobra.NoArgs,
+		Use: "monitor", Short: "show builds as they begin and end", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return g.withClient(cmd, func(ctx context.Context, c *client.Client) error {
 				return eachRecord(ctx, c, &control.BuildHistoryRequest{ActiveOnly: !completed, Ref: ref}, func(ev *control.BuildHistoryEvent) error {
@@ -234,8 +234,8 @@ func newMonitor(g *globals) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&completed, "completed", false, "show completed builds")
-	cmd.Flags().StringVar(&ref, "ref", "", "show events for a specific build")
+	cmd.Flags().BoolVar(&completed, "completed", false, "show builds that ended as well")
+	cmd.Flags().StringVar(&ref, "ref", "", "show this build only")
 	return cmd
 }
 

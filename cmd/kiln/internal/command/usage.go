@@ -58,11 +58,14 @@ type usageFlags struct {
 	format  *string
 }
 
-// add declares the flags. Several filters are alternatives; commas within one
-// are conditions that all hold.
-func (u *usageFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVarP(&u.filter, "filter", "f", nil, "filter records")
-	cmd.Flags().BoolVarP(&u.verbose, "verbose", "v", false, "verbose output")
+// recordFilters explains --filter of du and prune.
+const recordFilters = "only records with this, e.g. type==exec.cachemount, id~=^abc, description~=apt or private; a comma is and, several flags are or"
+
+// add declares the flags; filters says what --filter takes. Several filters are
+// alternatives; commas within one are conditions that all hold.
+func (u *usageFlags) add(cmd *cobra.Command, filters string) {
+	cmd.Flags().StringArrayVarP(&u.filter, "filter", "f", nil, filters)
+	cmd.Flags().BoolVarP(&u.verbose, "verbose", "v", false, "print all that is known of each")
 	u.format = formatFlag(cmd)
 }
 
@@ -70,12 +73,14 @@ func (u *usageFlags) add(cmd *cobra.Command) {
 func newDiskUsage(g *globals) *cobra.Command {
 	var u usageFlags
 	cmd := &cobra.Command{
-		Use: "du", Short: "disk usage", Args: cobra.NoArgs,
+		Use: "du", Short: "show what the build cache holds and how large it is", Args: cobra.NoArgs,
+		Long: "Shows what the build cache holds and how large it is. A * after the id means that the record can still change, as cache mounts do;\n" +
+			"one after the size that an image shares it. What is reclaimable may be removed by prune.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return g.withClient(cmd, func(ctx context.Context, c *client.Client) error { return diskUsage(ctx, c, g.Out, u) })
 		},
 	}
-	u.add(cmd)
+	u.add(cmd, recordFilters)
 	return cmd
 }
 
@@ -193,18 +198,19 @@ type pruneFlags struct {
 func newPrune(g *globals) *cobra.Command {
 	var p pruneFlags
 	cmd := &cobra.Command{
-		Use: "prune", Short: "clean up build cache", Args: cobra.NoArgs,
+		Use: "prune", Short: "remove build cache that is not in use", Args: cobra.NoArgs,
+		Long: "Removes build cache that is not in use: all of it, or with limits what was used least recently until they hold.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return g.withClient(cmd, func(ctx context.Context, c *client.Client) error { return prune(ctx, c, g.Out, p) })
 		},
 	}
-	p.add(cmd)
+	p.add(cmd, recordFilters)
 	f := cmd.Flags()
-	f.DurationVar(&p.duration, "keep-duration", 0, "keep data newer than this limit")
-	f.Float64Var(&p.maximum, "keep-storage", 0, "keep data below this limit (in MB)")
-	f.Float64Var(&p.minimum, "keep-storage-min", 0, "always allow data up to this limit (in MB)")
-	f.Float64Var(&p.free, "free-storage", 0, "keep this much of the disk free (in MB)")
-	f.BoolVar(&p.all, "all", false, "include internal and frontend references")
+	f.DurationVar(&p.duration, "keep-duration", 0, "keep what was used within this time, e.g. 24h")
+	f.Float64Var(&p.maximum, "keep-storage", 0, "remove until the cache has at most this many MB")
+	f.Float64Var(&p.minimum, "keep-storage-min", 0, "never remove below this many MB")
+	f.Float64Var(&p.free, "free-storage", 0, "remove until the disk has this many MB free")
+	f.BoolVar(&p.all, "all", false, "also remove records of frontends and of the daemon itself, and those shared with images")
 	return cmd
 }
 

@@ -93,7 +93,7 @@ func newWorkers(g *globals) *cobra.Command {
 			return g.withClient(cmd, func(ctx context.Context, c *client.Client) error { return workers(ctx, c, g.Out, u) })
 		},
 	}
-	u.add(cmd)
+	u.add(cmd, "only workers with this, e.g. id~=^abc or labels.key==value; a comma is and, several flags are or")
 	return cmd
 }
 
@@ -210,7 +210,7 @@ func exactBytes(n int64) string {
 
 // newInfo tells the version of the daemon.
 func newInfo(g *globals) *cobra.Command {
-	cmd := &cobra.Command{Use: "info", Short: "display internal information", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "info", Short: "show the version of the daemon", Args: cobra.NoArgs}
 	format := formatFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return g.withClient(cmd, func(ctx context.Context, c *client.Client) error { return info(ctx, c, g.Out, *format) })
