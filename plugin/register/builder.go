@@ -10,6 +10,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/log"
 	containerd "github.com/containerd/plugin"
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
 	"github.com/kilnbuild/kiln/plugin"
@@ -28,6 +29,7 @@ var Version control.Version
 type builder struct {
 	ctx       context.Context //nolint:containedctx // Close has none, and the logger is in it
 	assembled *plugin.Builder
+	traces    *tracing
 	lock      *os.File
 	namespace string
 }
@@ -68,11 +70,16 @@ func newBuilder(ic *containerd.InitContext) (_ any, err error) {
 		return nil, err
 	}
 	cfg.Root = host.Root
+	if b.traces, err = openTracing(ctx, host.State); err != nil {
+		return nil, err
+	}
+	// containerd's own metrics are in the same registry, and its metrics plugin serves all of it.
 	b.assembled, err = plugin.Assemble(ctx, plugin.Options{
 		Host: host, Config: cfg, Version: Version, Executor: "containerd", Logs: progress.DefaultLogLimits(),
+		Traces: b.traces.tracer, TraceSocket: b.traces.socket, Metrics: prometheus.DefaultRegisterer,
 	})
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, b.traces.close(context.WithoutCancel(ctx)))
 	}
 	log.G(ctx).Infof("building images in namespace %s, on snapshotter %s", namespace, host.SnapshotterName)
 	return b, nil
@@ -80,7 +87,7 @@ func newBuilder(ic *containerd.InitContext) (_ any, err error) {
 
 // Register adds the services to containerd's own server.
 func (b *builder) Register(server *grpc.Server) error {
-	b.assembled.Control.RegisterShared(registrar{server, b.namespace})
+	b.assembled.Control.RegisterShared(registrar{server, b.namespace, b.traces.tracer})
 	return nil
 }
 
@@ -88,5 +95,5 @@ func (b *builder) Register(server *grpc.Server) error {
 func (b *builder) Close() error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(b.ctx), closeWait)
 	defer cancel()
-	return errors.Join(b.assembled.Close(ctx), b.lock.Close())
+	return errors.Join(b.assembled.Close(ctx), b.traces.close(ctx), b.lock.Close())
 }

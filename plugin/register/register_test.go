@@ -115,7 +115,7 @@ func TestRegistrar(t *testing.T) {
 		})
 	}
 	into := &recorder{}
-	registrar{into, "build"}.RegisterService(&grpc.ServiceDesc{Methods: []grpc.MethodDesc{{MethodName: "M", Handler: method}}}, nil)
+	registrar{into, "build", nil}.RegisterService(&grpc.ServiceDesc{Methods: []grpc.MethodDesc{{MethodName: "M", Handler: method}}}, nil)
 	wrapped := into.desc.Methods[0].Handler
 
 	_, err := wrapped(nil, t.Context(), nil, nil)

@@ -7,13 +7,15 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/kilnbuild/kiln/solver/rpcerr"
+	"github.com/kilnbuild/kiln/solver/trace"
 )
 
-// registrar adds to services what kilnd's own server adds to all calls: errors with their details, and a namespace for
-// clients that name none. containerd's server does neither, and its options are not ours to set.
+// registrar adds to services what kilnd's own server adds to all calls: errors with their details, a namespace for
+// clients that name none, and the spans of builds. containerd's server does not, and its options are not ours to set.
 type registrar struct {
 	grpc.ServiceRegistrar
 	namespace string
+	traces    *trace.Tracer
 }
 
 // RegisterService implements grpc.ServiceRegistrar.
@@ -26,8 +28,14 @@ func (r registrar) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	wrapped.Streams = make([]grpc.StreamDesc, len(desc.Streams))
 	for i, s := range desc.Streams {
 		wrapped.Streams[i] = s
+		// The server keeps what it knows of the call to its own interceptors.
+		info := &grpc.StreamServerInfo{
+			FullMethod: "/" + desc.ServiceName + "/" + s.StreamName, IsClientStream: s.ClientStreams, IsServerStream: s.ServerStreams,
+		}
 		wrapped.Streams[i].Handler = func(srv any, ss grpc.ServerStream) error {
-			return rpcerr.StreamServer(srv, &scopedStream{ss, r.scoped(ss.Context())}, nil, s.Handler)
+			return rpcerr.StreamServer(srv, &scopedStream{ss, r.scoped(ss.Context())}, info, func(srv any, ss grpc.ServerStream) error {
+				return r.traces.StreamServer(srv, ss, info, s.Handler)
+			})
 		}
 	}
 	r.ServiceRegistrar.RegisterService(&wrapped, impl)
@@ -37,7 +45,9 @@ func (r registrar) RegisterService(desc *grpc.ServiceDesc, impl any) {
 func (r registrar) method(m grpc.MethodDesc) grpc.MethodHandler {
 	return func(srv any, ctx context.Context, decode func(any) error, outer grpc.UnaryServerInterceptor) (any, error) {
 		inner := func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-			return rpcerr.UnaryServer(r.scoped(ctx), req, info, next)
+			return rpcerr.UnaryServer(r.scoped(ctx), req, info, func(ctx context.Context, req any) (any, error) {
+				return r.traces.UnaryServer(ctx, req, info, next)
+			})
 		}
 		if outer == nil {
 			return m.Handler(srv, ctx, decode, inner)
