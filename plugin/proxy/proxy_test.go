@@ -61,13 +61,20 @@ type offered struct {
 	differ comparer
 }
 
-func serve(t *testing.T) *offered {
+// shortDir is a directory whose name leaves room for that of a socket.
+func shortDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "kiln-proxy-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func serve(t *testing.T) *offered {
+	t.Helper()
+	dir := shortDir(t)
 	o := &offered{path: filepath.Join(dir, "run", "p.sock")}
 	sn, err := snapshotter.New(t.Context(), filepath.Join(dir, "snapshots"), snapshotter.Config{})
 	if err != nil {

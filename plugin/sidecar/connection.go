@@ -40,7 +40,7 @@ func socketPath(address string) (string, error) {
 // connection is a gRPC connection whose failures are explained.
 type connection struct {
 	*grpc.ClientConn
-	absent unavailable
+	absent *unavailable
 }
 
 // connect prepares a connection; nothing is sent before the first call. It is made again whenever it is lost.
@@ -59,17 +59,25 @@ func connect(path string) (*connection, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to containerd at %s: %w", path, err)
 	}
-	return &connection{conn, unavailable{path}}, nil
+	return &connection{conn, &unavailable{path: path}}, nil
 }
 
 // unavailable says in plain words when a call did not reach the containerd. The kind of the error stays.
-type unavailable struct{ path string }
+type unavailable struct {
+	path string
+	// offer is where the containerd calls back; empty if it does not. It is set before the first build.
+	offer string
+}
 
-func (u unavailable) explain(err error) error {
+func (u *unavailable) explain(err error) error {
 	if status.Code(err) != codes.Unavailable {
 		return err
 	}
 	text := status.Convert(err).Message()
+	if u.offer != "" && strings.Contains(text, u.offer) {
+		return status.Errorf(codes.Unavailable, "containerd at %s does not reach kiln's snapshotter at %s, which this process serves (try again): %s",
+			u.path, u.offer, text)
+	}
 	// Only the transport's own failures: containerd says Unavailable too, of a blob that somebody else is writing.
 	for _, sign := range []string{"connection error", "error reading from server", "transport is closing", "error while dialing", "closing transport"} {
 		if strings.Contains(strings.ToLower(text), sign) {
@@ -121,7 +129,7 @@ func (c *connection) NewStream(ctx context.Context, desc *grpc.StreamDesc, metho
 // explained is a stream whose errors have been through explain.
 type explained struct {
 	grpc.ClientStream
-	u unavailable
+	u *unavailable
 }
 
 // RecvMsg implements grpc.ClientStream.

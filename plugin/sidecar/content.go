@@ -39,7 +39,7 @@ func (b *blobs) Writer(ctx context.Context, opts ...content.WriterOpt) (content.
 		stream, end := context.WithCancel(ctx)
 		w, err := b.Store.Writer(stream, opts...)
 		if err == nil {
-			return &writer{Writer: w, end: end}, nil
+			return &writer{Writer: w, end: end, opened: wanted.Desc.Digest}, nil
 		}
 		end()
 		if !errdefs.IsAlreadyExists(err) || wanted.Desc.Digest == "" {
@@ -74,6 +74,8 @@ func (b *blobs) hold(ctx context.Context, blob digest.Digest) (bool, error) {
 type writer struct {
 	content.Writer
 	end context.CancelFunc
+	// opened is the digest that was told at the opening; the service goes by it if a commit tells none.
+	opened digest.Digest
 }
 
 // Commit implements content.Writer.
@@ -85,7 +87,7 @@ func (w *writer) Commit(ctx context.Context, size int64, expected digest.Digest,
 			return err
 		}
 	}
-	if w.Digest() == expected {
+	if w.Digest() == expected && (w.opened == "" || w.opened == expected) {
 		expected = ""
 	}
 	return w.Writer.Commit(ctx, size, expected, opts...)

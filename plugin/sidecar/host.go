@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -33,6 +34,12 @@ import (
 
 // defaultWait is how long a containerd that is being started may take to answer.
 const defaultWait = 10 * time.Second
+
+// callerWait is how long a containerd may take to find the offer; its pauses are of three seconds at most.
+const (
+	callerWait  = 5 * time.Second
+	callerPause = 100 * time.Millisecond
+)
 
 // defaultSnapshotterLabel is where containerd's clients look for the snapshotter to use in a namespace.
 const defaultSnapshotterLabel = "containerd.io/defaults/snapshotter"
@@ -187,7 +194,32 @@ func (h *Host) serveOffer(ctx context.Context, chosen choice) error {
 		return err
 	}
 	h.host.Backend = backend
+	h.conn.absent.offer = chosen.address
+	h.awaitCaller(ctx)
 	return nil
+}
+
+// awaitCaller waits until the containerd has found the offer. One that called before it was there has to get over its
+// pause between two attempts, and meanwhile refuses everything that needs the snapshotter.
+func (h *Host) awaitCaller(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(ctx, h.host.Namespace), callerWait)
+	defer cancel()
+	// Only what makes a snapshot reaches the snapshotter behind containerd's own records.
+	key := "offer-" + rand.Text()
+	_, err := h.host.Snapshotter.View(ctx, key, "")
+	for errdefs.IsUnavailable(err) && ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-time.After(callerPause):
+			_, err = h.host.Snapshotter.View(ctx, key, "")
+		}
+	}
+	if err == nil {
+		err = h.host.Snapshotter.Remove(ctx, key)
+	}
+	if err != nil {
+		log.G(ctx).WithError(err).Warn("containerd does not reach its snapshotter kiln")
+	}
 }
 
 // uuid asks each time: a containerd whose state was thrown away comes back as another one.
