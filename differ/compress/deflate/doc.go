@@ -16,7 +16,7 @@
 // # How it works
 //
 // Each position looks for a match among four earlier ones that begin with the
-// same six bytes, and, unless that finds a good one, four that begin with the
+// same seven bytes, and, unless that finds a good one, four that begin with the
 // same four. This finds nearly what a search of a hundred candidates in a chain
 // finds: the near ones for what is short, and what is long without going through
 // all that is near. A match waits for a look at the next position, which may
