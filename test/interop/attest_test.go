@@ -38,7 +38,12 @@ type provenance struct {
 	}
 	RunDetails struct {
 		Metadata struct {
-			Build struct{ Layers map[string]any } `json:"buildkit_metadata"`
+			Build struct {
+				Layers   map[string][][]struct{ Digest string }
+				SysUsage []struct {
+					CPUStat, MemoryStat map[string]any
+				}
+			} `json:"buildkit_metadata"`
 		}
 	}
 }
@@ -100,8 +105,15 @@ func TestBuildxAttestations(t *testing.T) {
 	}
 	var kept provenance
 	decode(t, b.run("history", "inspect", "attachment", "--type=provenance").ok(t).stdout, &kept)
-	if !kept.dependsOn("/busybox") {
-		t.Errorf("provenance in the history is %+v", kept)
+	inImage, inRecord := told.SLSA.RunDetails.Metadata.Build, kept.RunDetails.Metadata.Build
+	if !kept.dependsOn("/busybox") || len(inRecord.SysUsage) == 0 || inRecord.SysUsage[0].MemoryStat["total"] == nil || len(inImage.SysUsage) != 0 {
+		t.Errorf("provenance in the history is %+v, in the image %+v", kept, inImage)
+	}
+	// The record names the layers that the image has.
+	for step, chains := range inImage.Layers {
+		if !slices.ContainsFunc(inRecord.Layers[step], func(c []struct{ Digest string }) bool { return slices.Equal(c, chains[0]) }) {
+			t.Errorf("layers of %s are %v in the record and %v in the image", step, inRecord.Layers[step], chains)
+		}
 	}
 }
 
