@@ -119,6 +119,7 @@ func Assemble(ctx context.Context, opt Options) (b *Builder, err error) {
 	if err != nil {
 		return nil, err
 	}
+	b.later(func(context.Context) error { return machine.emulators.Close() })
 	makers, err := b.newOps(ctx, opt, machine, sources, sessions)
 	if err != nil {
 		return nil, err

@@ -21,11 +21,15 @@ type Detector struct {
 	maxAge time.Duration
 	now    func() time.Time
 	probe  func(ctx context.Context, arch string) bool
+	// register makes a user namespace in which an emulator runs an architecture.
+	register func(ctx context.Context, arch, emulator string) (*namespace, error)
 
 	mu    sync.Mutex
 	asked time.Time
 	// list is nil before the first question.
 	list []ocispecs.Platform
+	// namespaces by architecture.
+	namespaces map[string]*namespace
 }
 
 // New returns a Detector whose answers are good for maxAge; 0 stands for
@@ -34,7 +38,7 @@ func New(maxAge time.Duration) *Detector {
 	if maxAge == 0 {
 		maxAge = DefaultMaxAge
 	}
-	return &Detector{maxAge: maxAge, now: time.Now, probe: probe}
+	return &Detector{maxAge: maxAge, now: time.Now, probe: probe, register: register}
 }
 
 // Platforms returns what this machine runs without further ado, the native

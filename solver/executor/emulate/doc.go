@@ -9,7 +9,11 @@
 //   - Emulator: a static program in PATH that the container is given instead:
 //     buildkit-qemu-<arch>, kiln-qemu-<arch> or qemu-<arch>-static. The first two
 //     are builds that also emulate what their program starts; Debian's only
-//     emulates the program itself.
+//     emulates the program itself, which is made up for by:
+//   - Namespace: a user namespace in which the emulator is registered, for the
+//     containers that are started in it and nobody else. Linux 6.7 has such
+//     registrations; they need no rights on the machine and change nothing on
+//     it. Users and groups in it are those outside.
 //
 // # How it looks
 //
@@ -22,5 +26,6 @@
 //
 // A Detector is safe for concurrent use. Answers are kept for a while, because
 // registrations change seldom; asking for them again is the caller's turn, so no
-// goroutine runs between.
+// goroutine runs between. Namespaces are made when first needed and kept until
+// Close.
 package emulate

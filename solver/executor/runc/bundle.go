@@ -76,7 +76,7 @@ func (e *Executor) prepare(ctx context.Context, id string, c *executor.Container
 	if err != nil {
 		return b, err
 	}
-	if b.spec, err = e.newSpec(b, c, append(files, mounts...)); err != nil {
+	if b.spec, err = e.newSpec(ctx, b, c, append(files, mounts...)); err != nil {
 		return b, err
 	}
 	if err := b.makeStubs(c); err != nil {

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	confs "github.com/containerd/continuity/fs"
+	"github.com/containerd/log"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -24,6 +25,9 @@ type Emulators interface {
 	// Find returns the program that a container needs to run those of p; "" if
 	// they run as they are. The error says why they cannot run.
 	Find(ctx context.Context, p ocispecs.Platform) (string, error)
+	// Inject changes a configuration so that the kernel starts that program by
+	// itself. On an error nothing is changed.
+	Inject(ctx context.Context, p ocispecs.Platform, emulator string, s *specs.Spec) error
 }
 
 // emulatorPath is where a container has its emulator. Emulators that run the
@@ -53,6 +57,19 @@ func (e *Executor) foreign(ctx context.Context, c *executor.Container) foreign {
 	}
 	emulator, err := e.cfg.Emulators.Find(ctx, *c.Platform)
 	return foreign{emulator: emulator, impossible: err}
+}
+
+// enter has the kernel start the emulator where it can: then also what the
+// container's first program starts is emulated, whatever the emulator knows.
+func (e *Executor) enter(ctx context.Context, b *bundle, c *executor.Container, s *specs.Spec) {
+	if b.foreign.emulator == "" || c.Insecure {
+		return // A user namespace would take from an insecure container what it was granted.
+	}
+	if err := e.cfg.Emulators.Inject(ctx, *c.Platform, b.foreign.emulator, s); err != nil {
+		log.G(ctx).WithError(err).Debug("the emulator is not registered with the kernel: a container starts it itself")
+		return
+	}
+	b.foreign.emulator = ""
 }
 
 // mounts are those of the emulator.

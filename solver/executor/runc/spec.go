@@ -1,6 +1,7 @@
 package runc
 
 import (
+	"context"
 	"fmt"
 	"path"
 	"path/filepath"
@@ -36,16 +37,18 @@ var (
 const specVersion = "1.0.2"
 
 // newSpec is the container's OCI configuration.
-func (e *Executor) newSpec(b *bundle, c *executor.Container, mounts []specs.Mount) (*specs.Spec, error) {
+func (e *Executor) newSpec(ctx context.Context, b *bundle, c *executor.Container, mounts []specs.Mount) (*specs.Spec, error) {
 	s := &specs.Spec{
 		Version: specVersion, Hostname: hostname(c.Hostname),
 		Root:   &specs.Root{Path: b.root, Readonly: c.Root.Readonly},
-		Mounts: append(append(systemMounts(c), b.foreign.mounts()...), mounts...),
+		Mounts: systemMounts(c),
 		Linux: &specs.Linux{
 			Namespaces: b.namespaces(), MaskedPaths: maskedPaths, ReadonlyPaths: readonlyPaths,
 			Resources: resources(c), CgroupsPath: e.cgroupsPath(b.id, c.CgroupParent),
 		},
 	}
+	e.enter(ctx, b, c, s)
+	s.Mounts = append(append(s.Mounts, b.foreign.mounts()...), mounts...)
 	sortMounts(s.Mounts)
 	if c.Insecure {
 		liftConfinement(s)
