@@ -15,6 +15,14 @@ import (
 
 func main() {
 	name := programName(os.Args[0])
+	if needsSupervisor() {
+		code, err := supervise()
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+			code = 1
+		}
+		os.Exit(code)
+	}
 	// File modes of build contexts are set exactly as clients send them.
 	syscall.Umask(0)
 	if err := command(name).ExecuteContext(context.Background()); err != nil {
