@@ -44,8 +44,12 @@ func run(stop *stopping, s *Settings) (err error) {
 	if err := os.MkdirAll(s.Root, 0o700); err != nil {
 		return fmt.Errorf("make root directory: %w", err)
 	}
-	if err := stateformat.Check(s.Root); err != nil {
+	older, err := stateformat.Check(s.Root)
+	if err != nil {
 		return err
+	}
+	if older != "" {
+		log.G(stop.run).Infof("the state is of an older version: a copy of its databases is kept in %s, remove it when you will not go back", older)
 	}
 	if err := prepareRootless(stop.run, s); err != nil {
 		return err
