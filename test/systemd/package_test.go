@@ -1,6 +1,7 @@
 package systemd_test
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,14 +40,14 @@ func pack(t *testing.T) string {
 	return debs[0]
 }
 
-// dockerfile's step tells how often it runs; slow waits, so that something can happen meanwhile.
+// dockerfile's step tells how often it runs; slow waits for a connection, so that something can happen meanwhile.
 const dockerfile = `FROM scratch
 COPY busybox /bin/busybox
 RUN ["/bin/busybox", "sh", "-c", "echo a step runs"]
 `
 
-const slow = dockerfile + `ARG ID
-RUN ["/bin/busybox", "sh", "-c", "echo $ID begins; /bin/busybox sleep 4; echo $ID ends"]
+const slow = dockerfile + `ARG PORT
+RUN ["/bin/busybox", "sh", "-c", "echo it begins; /bin/busybox nc -l -p $PORT; echo it ends"]
 `
 
 // TestPackage walks through the life of a machine that has kiln.
@@ -190,15 +191,27 @@ func reload(t *testing.T, m *machine) {
 	})
 }
 
+// freePort is one that nobody listened on a moment ago.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
+}
+
 // upgrade installs the package again while a build runs.
 func upgrade(t *testing.T, m *machine) {
 	type outcome struct {
 		out string
 		err error
 	}
-	done := make(chan outcome, 1)
+	done, port := make(chan outcome, 1), freePort(t)
 	go func() {
-		out, err := m.try("buildx", "build", "--file", "/root/context/slow", "--build-arg", "ID=upgrade", "/root/context")
+		out, err := m.try("buildx", "build", "--file", "/root/context/slow", "--build-arg", "PORT="+port, "/root/context")
 		done <- outcome{out, err}
 	}()
 	m.until("a build runs", func() bool { return m.show("kiln.service", "StatusText") == "1 build running" })
@@ -209,7 +222,14 @@ func upgrade(t *testing.T, m *machine) {
 		t.Errorf("the build ended before the upgrade: %v\n%s", o.err, o.out)
 	default:
 	}
-	if o := <-done; o.err != nil || !strings.Contains(o.out, "upgrade ends") {
+	m.until("the step goes on", func() bool {
+		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+	if o := <-done; o.err != nil || !strings.Contains(o.out, "it ends") {
 		t.Errorf("the build did not survive the upgrade: %v\n%s", o.err, o.out)
 	}
 	m.again(pid)
