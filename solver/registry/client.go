@@ -21,6 +21,7 @@ type Client struct {
 	challenges challenges
 	sleep      func(context.Context, time.Duration) error
 	stallAfter time.Duration
+	traffic    traffic
 	// pieceSize is how much of a blob is sent at a time after a failure.
 	pieceSize int64
 

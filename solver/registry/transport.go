@@ -31,10 +31,10 @@ const (
 
 // newTransport returns a transport for one host. HTTP/2 is off: its flow
 // control makes large uploads slow, and one connection is shared by all.
-func newTransport(tc *tls.Config) *http.Transport {
+func newTransport(tc *tls.Config, bytes *traffic) *http.Transport {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 60 * time.Second}).DialContext,
+		DialContext:           bytes.count((&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 60 * time.Second}).DialContext),
 		TLSClientConfig:       tc,
 		TLSNextProto:          map[string]func(string, *tls.Conn) http.RoundTripper{},
 		TLSHandshakeTimeout:   10 * time.Second,
