@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/containerd/errdefs"
+	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
 
 	"github.com/kilnbuild/kiln/dockerapi/route"
@@ -305,6 +306,9 @@ func (p *parameters) readRest(r *http.Request) error {
 	set("target", r.FormValue("target"))
 	set("filename", p.dockerfile)
 	if !route.VersionOf(r).Before(32) {
+		if err := checkPlatforms(r.FormValue("platform")); err != nil {
+			return err
+		}
 		set("platform", r.FormValue("platform"))
 	}
 	if p.noCache {
@@ -322,6 +326,19 @@ func (p *parameters) readRest(r *http.Request) error {
 	}
 	if len(p.outputs) > 1 {
 		return invalid("multiple outputs not supported")
+	}
+	return nil
+}
+
+// checkPlatforms refuses a list of platforms that cannot be.
+func checkPlatforms(list string) error {
+	if list == "" {
+		return nil
+	}
+	for text := range strings.SplitSeq(list, ",") {
+		if _, err := platforms.Parse(text); err != nil {
+			return invalid("invalid platform %.200q: %w", text, err)
+		}
 	}
 	return nil
 }

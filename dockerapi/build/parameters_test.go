@@ -77,7 +77,7 @@ func TestHostileParameters(t *testing.T) {
 		"t": {"UPPER", "a@sha256:" + strings.Repeat("0", 64), "a b"}, "memory": {"x", "-5"}, "memswap": {"-2"}, "buildargs": {"[]", "{"},
 		"labels": {`{"a":1}`}, "ulimits": {`[{"Name":""}]`, `[{"Name":"a,b","Soft":1}]`, `[{"Name":"n","Soft":2,"Hard":1}]`},
 		"networkmode": {"container:x", "mine"}, "extrahosts": {"a", "a:b", ":1.2.3.4", "a\n:1.2.3.4"}, "cachefrom": {"x", long},
-		"version": {"0", "3"}, "isolation": {"hyperv"}, "remote": {"client-session", "upload-request", "/etc", "file:///etc"}, "securityopt": {"x"},
+		"version": {"0", "3"}, "isolation": {"hyperv"}, "platform": {"foobar", "linux/amd64,", "/", " "}, "remote": {"client-session", "upload-request", "/etc", "file:///etc"}, "securityopt": {"x"},
 	} {
 		for _, v := range values {
 			if _, err := parse(url.Values{name: {v}}); !errdefs.IsInvalidArgument(err) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -65,6 +66,9 @@ func (s *Server) importTar(w http.ResponseWriter, r *http.Request, p *ocispecs.P
 	source := r.FormValue("fromSrc")
 	if source == "" {
 		return fmt.Errorf("neither fromImage nor fromSrc is given: %w", errdefs.ErrInvalidArgument)
+	}
+	if p != nil && p.OS != runtime.GOOS {
+		return fmt.Errorf("operating system is not supported: %q, images of files are made for %q: %w", p.OS, runtime.GOOS, errdefs.ErrInvalidArgument)
 	}
 	opt := imagestore.ImportOptions{Platform: p, Message: r.FormValue("message"), Changes: r.Form["changes"]}
 	if opt.Message == "" {

@@ -317,6 +317,8 @@ func TestImportFromURL(t *testing.T) {
 	}
 	a.do(http.MethodDelete, "/images/imp:1", nil).want(http.StatusOK)
 	a.nothing()
+	a.do(http.MethodPost, "/images/create", packed(t, file{name: "f"}), "fromSrc", "-", "platform", "macos/arm64").
+		want(http.StatusBadRequest, "operating system is not supported")
 }
 
 func TestClientGoesAway(t *testing.T) {

@@ -21,7 +21,7 @@ import (
 const AttrSquash = "squash"
 
 // Squasher is an exporter of images that can make one layer of all that a build
-// did. Use NewSquasher.
+// did, and that announces each image that it made. Use NewSquasher.
 type Squasher struct {
 	store  *Store
 	images export.Exporter
@@ -43,7 +43,11 @@ func (q *Squasher) Resolve(ctx context.Context, attrs map[string]string) (export
 	attrs = maps.Clone(attrs)
 	delete(attrs, AttrSquash)
 	if !on {
-		return q.images.Resolve(ctx, attrs)
+		in, err := q.images.Resolve(ctx, attrs)
+		if err != nil {
+			return nil, err
+		}
+		return &announced{in, q.store}, nil
 	}
 	if push, err := boolAttr(attrs, "push"); err != nil || push {
 		return nil, invalid("an image that is squashed cannot be pushed by the build: name it, and push the name")
@@ -66,7 +70,23 @@ func (q *Squasher) Resolve(ctx context.Context, attrs map[string]string) (export
 	if out.Instance, err = q.images.Resolve(ctx, attrs); err != nil {
 		return nil, err
 	}
-	return out, nil
+	return &announced{out, q.store}, nil
+}
+
+// announced tells listeners of the image that an export made.
+type announced struct {
+	export.Instance
+	store *Store
+}
+
+// Export implements export.Instance.
+func (in *announced) Export(ctx context.Context, src *export.Source, t export.Target) (*export.Response, error) {
+	resp, err := in.Instance.Export(ctx, src, t)
+	if err == nil && resp.Descriptor != nil {
+		id := resp.Descriptor.Digest.String()
+		in.store.announce(ctx, "create", id, id)
+	}
+	return resp, err
 }
 
 // squashing exports one image.

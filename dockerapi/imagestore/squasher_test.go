@@ -25,18 +25,26 @@ import (
 // newSquasher is an engine's exporter over a host.
 func newSquasher(t *testing.T, h *exporttest.Host) *imagestore.Squasher {
 	t.Helper()
+	q, _ := squasherTelling(t, h)
+	return q
+}
+
+// squasherTelling is a newSquasher and the hub that it tells.
+func squasherTelling(t *testing.T, h *exporttest.Host) (*imagestore.Squasher, *event.Hub) {
+	t.Helper()
+	hub := event.NewHub(nil)
 	comparer, ok := h.Applier.(diff.Comparer)
 	if !ok {
 		t.Fatal("the host's applier makes no layers")
 	}
 	store := imagestore.New(imagestore.Config{
 		Namespace: exporttest.Namespace, Content: h.Content, Images: h.Images, Leases: h.Leases, Snapshotter: h.Snapshotter,
-		SnapshotterName: exporttest.SnapshotterName, Applier: h.Applier, Comparer: comparer, Events: event.NewHub(nil),
+		SnapshotterName: exporttest.SnapshotterName, Applier: h.Applier, Comparer: comparer, Events: hub,
 	})
 	return imagestore.NewSquasher(store, image.NewEngine(image.Config{
 		Namespace: exporttest.Namespace, Content: h.Content, Leases: h.Leases, Images: h.Images,
 		Snapshotter: h.Snapshotter, SnapshotterName: exporttest.SnapshotterName, Applier: h.Applier, UpperDir: h.Backend.UpperDir,
-	}))
+	})), hub
 }
 
 // exported exports src and returns the manifest and the configuration.
@@ -165,6 +173,28 @@ func TestSquashScratchAndUnnamed(t *testing.T) {
 	again, _ := exported(t, h, one, map[string]string{"squash": "false", "name": "two"})
 	if same.Config.Digest != again.Config.Digest {
 		t.Errorf("an image of one layer was changed: %+v, %+v", same, again)
+	}
+}
+
+// TestSquasherAnnounces exports images, each of which is told once.
+func TestSquasherAnnounces(t *testing.T) {
+	h := exporttest.NewHost(t)
+	q, hub := squasherTelling(t, h)
+	_, sub := hub.Subscribe()
+	defer sub.Close()
+	for _, squash := range []string{"false", "true"} {
+		in, err := q.Resolve(t.Context(), map[string]string{"squash": squash})
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := in.Export(t.Context(), sourceOf(t, h), export.Target{Env: &exporttest.Env{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Release(t.Context())
+		if e := <-sub.Events(); e.Type != event.TypeImage || e.Action != "create" || e.ID != resp.Descriptor.Digest.String() {
+			t.Errorf("told %+v of %s", e, resp.Descriptor.Digest)
+		}
 	}
 }
 

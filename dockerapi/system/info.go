@@ -56,7 +56,9 @@ type information struct {
 	SecurityOptions                                        []string
 	CDISpecDirs                                            []string
 	Containerd                                             *containerd `json:",omitempty"`
-	Warnings                                               []string
+	// For clients before 1.50, which knew them.
+	BridgeNfIptables, BridgeNfIp6tables *bool `json:",omitempty"`
+	Warnings                            []string
 }
 
 type plugins struct{ Volume, Network, Authorization, Log []string }
@@ -127,6 +129,9 @@ func (s *Server) info(w http.ResponseWriter, r *http.Request, _ string) error {
 	if !v.Before(46) {
 		out.Containerd = &containerd{Address: s.cfg.Containerd}
 		out.Containerd.Namespaces.Containers, out.Containerd.Namespaces.Plugins = s.cfg.Namespace, s.cfg.Namespace
+	}
+	if v.Before(50) {
+		out.BridgeNfIptables, out.BridgeNfIp6tables = new(bool), new(bool)
 	}
 	return route.WriteJSON(w, http.StatusOK, out)
 }

@@ -108,12 +108,13 @@ func TestContext(t *testing.T) {
 		tar.Header{Name: "link", Typeflag: tar.TypeSymlink, Linkname: "b/deep"},
 		tar.Header{Name: "out", Typeflag: tar.TypeSymlink, Linkname: "../../../etc/passwd"},
 		tar.Header{Name: "b/x/../y", Linkname: "dots"},
+		tar.Header{Name: "../../b/z", Linkname: "unclean"},
 	)
 	c, err := receive(t, data, upload.Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "a=new b/ b/deep/ b/deep/file=one b/y=dots b-=dash hard>b/deep/file link>b/deep out>../../../etc/passwd"
+	want := "a=new b/ b/deep/ b/deep/file=one b/y=dots b/z=unclean b-=dash hard>b/deep/file link>b/deep out>../../../etc/passwd"
 	if got := listing(t, c, files.Patterns{}); got != want {
 		t.Errorf("context is\n%s, want\n%s", got, want)
 	}
@@ -159,16 +160,14 @@ func TestHostileArchives(t *testing.T) {
 		"nothing like a tar": {[]byte(strings.Repeat("x", 5000)), "not a tar archive"},
 		"short":              {[]byte("FROM scratch\n"), "not a tar archive"},
 		"broken gzip":        {[]byte("\x1f\x8b\x08\x00garbage that goes on and on"), "not a"},
-		"traversal":          {archive(t, tar.Header{Name: "a/../../etc/passwd"}), "entry 1 (\"a/../../etc/passwd\"): the name leads out of the context"},
-		"only dots":          {archive(t, tar.Header{Name: "..", Typeflag: tar.TypeDir}), "leads out"},
 		"through a link":     {archive(t, tar.Header{Name: "l", Typeflag: tar.TypeSymlink, Linkname: "/etc"}, tar.Header{Name: "l/passwd"}), "lies below \"l\", which is no directory"},
 		"below a file":       {archive(t, tar.Header{Name: "f"}, tar.Header{Name: "f/x"}), "no directory"},
 		"in place of many":   {archive(t, tar.Header{Name: "d/x"}, tar.Header{Name: "d"}), "takes the place of a directory"},
 		"device":             {archive(t, tar.Header{Name: "sda", Typeflag: tar.TypeBlock}), "device nodes are not allowed"},
 		"character device":   {archive(t, tar.Header{Name: "null", Typeflag: tar.TypeChar}), "device nodes are not allowed"},
-		"hard link outside":  {archive(t, tar.Header{Name: "h", Typeflag: tar.TypeLink, Linkname: "../../etc/shadow"}), "leads out"},
 		"hard link nowhere":  {archive(t, tar.Header{Name: "h", Typeflag: tar.TypeLink, Linkname: "later"}, tar.Header{Name: "later"}), "no file that came before"},
 		"itself":             {archive(t, tar.Header{Name: "h", Typeflag: tar.TypeLink, Linkname: "h"}), "no file that came before"},
+		"hard link outside":  {archive(t, tar.Header{Name: "h", Typeflag: tar.TypeLink, Linkname: "../../etc/shadow"}), "no file that came before"},
 		"many entries":       {archive(t, many...), "more than 10 files"},
 		"deep":               {archive(t, tar.Header{Name: strings.Repeat("d/", 500) + "f"}), "more than"},
 		"long name":          {archive(t, tar.Header{Name: strings.Repeat("n", 5000)}), "a name of 5000 bytes"},
