@@ -15,6 +15,9 @@ const (
 	// more position is left out each time, up to maxSkip.
 	skipShift = 5
 	maxSkip   = 8
+
+	// shortPeriod is what a run repeats.
+	shortPeriod = 8
 )
 
 // Encoder compresses chunks. The zero value is ready; it takes 1.5 MB, so it
@@ -111,6 +114,10 @@ func (e *Encoder) parse(pos, limit, end int) int {
 		e.seqs = append(e.seqs, newSequence(pos-literals, length, distance))
 		pos += length
 		literals = pos
+		if distance <= shortPeriod {
+			// The inside of a run, mostly of zeros, has nothing new.
+			noted = max(noted, pos-niceMatch)
+		}
 		for p := noted + 1; p < pos; p++ {
 			w.note(p)
 		}
