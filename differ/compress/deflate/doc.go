@@ -1,5 +1,6 @@
-// Package deflate compresses to RFC 1951, as small as zlib does at its default
-// level and in less than half the time.
+// Package deflate compresses to RFC 1951, as small as Go's standard library does
+// at its default level (zlib in C is a percent smaller) and in less than half
+// its time.
 //
 // Promise: the bytes depend on the input only, not on what the Encoder did
 // before. Every decoder reads them. Data that does not compress grows by five
