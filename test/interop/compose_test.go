@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,18 +25,6 @@ func (e *engine) named(image string) (id, labels string) {
 	text := e.docker(false, "image", "inspect", "--format={{.Id}} {{json .Config.Labels}}", image).ok(e.t).stdout
 	id, labels, _ = strings.Cut(strings.TrimSpace(text), " ")
 	return id, labels
-}
-
-// driver makes the plugin of the engine's clients kiln's own docker-buildx, with
-// a builder of the kiln driver in it.
-func (e *engine) driver(name, opts string) {
-	e.t.Helper()
-	config := strings.TrimPrefix(e.env[1], "DOCKER_CONFIG=")
-	plugin, program := filepath.Join(config, "cli-plugins", "docker-buildx"), own(e.t, "docker-buildx")
-	if err := errors.Join(os.Remove(plugin), os.Symlink(program, plugin)); err != nil {
-		e.t.Fatal(err)
-	}
-	run(e.t, "", e.env, program, "create", "--driver=kiln", "--name="+name, "--driver-opt="+opts, "--bootstrap").ok(e.t)
 }
 
 // shop is a project whose steps check themselves that what compose.yaml says
