@@ -15,7 +15,7 @@ GO_BUILD := go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 
 LINT_VERSION := v2.15.0
 LINT := $(CACHE)/golangci-lint-$(LINT_VERSION)/golangci-lint
-SCRIPTS := .ci/install .ci/run $(wildcard test/*/*.sh packaging/*.sh packaging/deb/* packaging/rpm/* packaging/*/*.sh packaging/image/buildkitd-entrypoint)
+SCRIPTS := .ci/install .ci/run $(wildcard test/*/*.sh test/*/*/*.sh packaging/*.sh packaging/deb/* packaging/rpm/* packaging/*/*.sh packaging/image/buildkitd-entrypoint)
 
 ##@ Use
 
@@ -58,6 +58,10 @@ quickstart: deps programs ## build a real multi-stage image on this machine and 
 test: deps ## run all tests (root; real registry, runtime and clients)
 	go test -count=1 -timeout 20m ./...
 	cd buildxdriver && go test -trimpath -count=1 -timeout 10m ./...
+
+.PHONY: test-kubernetes
+test-kubernetes: deps ## have a real Kubernetes API server judge packaging/kubernetes (compiles it first: 15 minutes of CPU)
+	tools=$$(test/kubernetes/cluster/install.sh) && PATH="$$tools:$$PATH" go test -count=1 -tags cluster ./test/kubernetes/cluster
 
 .PHONY: check
 check: deps fmt-check vet lint shellcheck layers style protos ## everything a change must pass beside the tests
@@ -123,4 +127,4 @@ protos: ## the generated wire code is that of the .proto files
 
 .PHONY: help
 help: ## list the targets
-	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile

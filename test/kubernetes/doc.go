@@ -4,5 +4,5 @@
 // parts that are there. The chart is rendered by a small stand-in for helm with
 // the functions that its templates use.
 //
-// It does not ask an API server, and starts no pods.
+// It does not ask an API server: the tests in cluster do. No pods are started.
 package kubernetes

@@ -225,3 +225,21 @@ func TestDashboard(t *testing.T) {
 		t.Errorf("%d metrics in %d panels of %q", asked, len(board.Panels), board.Title)
 	}
 }
+
+// TestDocumentedMetrics: the page about Kubernetes names metrics that kilnd has.
+func TestDocumentedMetrics(t *testing.T) {
+	text, err := os.ReadFile(packaging(t, "../docs/kubernetes.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := metricNames(t)
+	names := regexp.MustCompile(`kiln_[a-z_]+`).FindAllString(string(text), -1)
+	for _, n := range names {
+		if !slices.Contains(known, n) {
+			t.Errorf("no metric %s among %q", n, known)
+		}
+	}
+	if len(names) == 0 {
+		t.Error("the page names no metric")
+	}
+}
