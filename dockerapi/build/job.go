@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/containerd/errdefs"
+	"google.golang.org/grpc/status"
 
 	"github.com/kilnbuild/kiln/dockerapi/imagestore"
 	"github.com/kilnbuild/kiln/dockerapi/route"
@@ -192,6 +193,15 @@ const maxDockerfile = 16 << 20
 func fail(stream *route.Stream, err error, code int) error {
 	if err == nil {
 		return nil
+	}
+	if errdefs.IsNotFound(err) {
+		// What a build does not find is told with these words, which elsewhere
+		// only mark the kind of an error.
+		text := err.Error()
+		if s, ok := status.FromError(err); ok {
+			text = s.Message()
+		}
+		err = &route.StatusError{Status: route.Status(err), Err: errors.New(text)}
 	}
 	return stream.Fail(err, code)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -43,6 +44,9 @@ type shown struct {
 	clipped       bool
 	// announced says that its line was printed, running that of its container.
 	announced, running bool
+	// triggers is how many triggers the base image has, for a step that is one
+	// of them; 0 for instructions of the Dockerfile.
+	triggers int
 }
 
 // printer tells events of a build as the classic builder does.
@@ -146,15 +150,31 @@ func (p *printer) find(v *solver.VertexEvent) *shown {
 	// Triggers of the base image stand between it and the first instruction.
 	extra := total - first.total
 	if extra > 0 && number > 1 {
-		if number -= extra; number <= 1 {
-			return nil
+		if number-extra <= 1 {
+			return p.trigger(first, &shown{step: &step{text: m[5], stage: stage, number: number, total: total}, name: m[5], triggers: extra})
 		}
+		number -= extra
 	}
 	s := p.places[place{stage, number}]
 	if s == nil || s.digest != "" {
 		return nil
 	}
 	s.name = m[5]
+	return s
+}
+
+// trigger adds a trigger after its base image; nil if that was told already.
+func (p *printer) trigger(base, s *shown) *shown {
+	i := slices.Index(p.steps, base)
+	for i++; i < len(p.steps) && p.steps[i].triggers > 0 && p.steps[i].number < s.number; i++ {
+	}
+	if i < p.at || i == p.at && i < len(p.steps) && p.steps[i].announced {
+		return nil
+	}
+	if command, ok := strings.CutPrefix(s.text, "RUN "); ok {
+		s.command = "/bin/sh -c " + command
+	}
+	p.steps = slices.Insert(p.steps, i, s)
 	return s
 }
 
@@ -230,13 +250,29 @@ func (p *printer) announce(s *shown) {
 		return
 	}
 	s.announced = true
-	total := len(p.steps)
+	if s.triggers > 0 {
+		if p.steps[p.at-1].triggers == 0 {
+			p.printf("# Executing %d build trigger%s\n", s.triggers, strings.Repeat("s", min(1, s.triggers-1)))
+		}
+		return
+	}
+	number, total := instructions(p.steps[:p.at+1]), instructions(p.steps)
 	if p.open {
 		total = s.total
 		p.printf("Step %d/%d : %s\n", s.number, total, s.text)
 		return
 	}
-	p.printf("Step %d/%d : %s\n", p.at+1, total, s.text)
+	p.printf("Step %d/%d : %s\n", number, total, s.text)
+}
+
+// instructions is how many of the steps are of the Dockerfile.
+func instructions(steps []*shown) (n int) {
+	for _, s := range steps {
+		if s.triggers == 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // flush prints what a process said so far.

@@ -124,7 +124,17 @@ func TestPrinterTriggers(t *testing.T) {
 	if err := e.end("", false); err != nil {
 		t.Fatal(err)
 	}
-	e.expect(t, "Step 1/2 : FROM img\n ---> \nStep 2/2 : RUN a\n ---> Using cache\n ---> \n")
+	e.expect(t, "Step 1/2 : FROM img\n ---> \n# Executing 2 build triggers\n ---> Using cache\n ---> \n ---> Using cache\n ---> \n"+
+		"Step 2/2 : RUN a\n ---> Using cache\n ---> \n")
+	e = newEvents("FROM img\nRUN a\n")
+	e.see("[1/3] FROM img", "done")
+	e.see("[2/3] RUN trigger", "started")
+	e.log("[2/3] RUN trigger", solver.Stdout, "said\n")
+	e.see("[2/3] RUN trigger", "failed")
+	if err := e.end("", true); err != nil || e.failed.command != "/bin/sh -c trigger" {
+		t.Errorf("%v, %+v", err, e.failed)
+	}
+	e.expect(t, "Step 1/2 : FROM img\n ---> \n# Executing 1 build trigger\n ---> Running in \nsaid\n")
 }
 
 // TestPrinterWithoutPlan shows steps as they come.
