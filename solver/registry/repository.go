@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
+	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
 	"github.com/containerd/containerd/v2/pkg/reference"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
@@ -19,7 +20,7 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// maxPushes is how often a push is begun when its connection breaks.
+// maxPushes is how often a push is begun when it breaks.
 const maxPushes = 3
 
 // Repository is one image name at a registry.
@@ -209,11 +210,19 @@ func (r *Repository) push(ctx context.Context, spec reference.Spec, desc ocispec
 			st, _ := tracker.GetStatus(remotes.MakeRefKey(ctx, desc))
 			return Uploaded{There: st.Exists, From: st.MountedFrom}, nil
 		}
-		if try == maxPushes || ctx.Err() != nil || !transient(err) || !spend(ctx, pause) || r.client.sleep(ctx, pause) != nil {
+		if try == maxPushes || ctx.Err() != nil || !passing(err) || !spend(ctx, pause) || r.client.sleep(ctx, pause) != nil {
 			return Uploaded{}, fmt.Errorf("push %s to %s: %w", desc.Digest, r.spec.Locator, r.explain(ctx, err, pushDenied))
 		}
 		pause *= 2
 	}
+}
+
+// passing reports failures of a push that may not come again: of connections,
+// and answers of a registry, or of what stands in front of it, that has a
+// fault just now.
+func passing(err error) bool {
+	var status remoteerrors.ErrUnexpectedStatus
+	return transient(err) || errors.As(err, &status) && status.StatusCode >= http.StatusInternalServerError && status.StatusCode != http.StatusNotImplemented
 }
 
 func (r *Repository) pushOnce(

@@ -31,10 +31,10 @@ const (
 
 // newTransport returns a transport for one host. HTTP/2 is off: its flow
 // control makes large uploads slow, and one connection is shared by all.
-func newTransport(tc *tls.Config, bytes *traffic) *http.Transport {
+func newTransport(tc *tls.Config) *http.Transport {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           bytes.count((&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 60 * time.Second}).DialContext),
+		DialContext:           (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 60 * time.Second}).DialContext,
 		TLSClientConfig:       tc,
 		TLSNextProto:          map[string]func(string, *tls.Conn) http.RoundTripper{},
 		TLSHandshakeTimeout:   10 * time.Second,
@@ -62,6 +62,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp, err := t.send(req)
 		wait, again := t.again(req, resp, err, pause)
 		if !again || try == maxTries {
+			if err == nil {
+				err = t.rest(req, resp)
+			}
 			return resp, err
 		}
 		if resp != nil {
@@ -74,6 +77,24 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		pause *= 2
 	}
+}
+
+// rest waits as long as a registry asks for before whoever sent a request with
+// a body gets the answer: it is sent again from where the body comes from, and
+// at once.
+func (t *transport) rest(req *http.Request, resp *http.Response) error {
+	if !t.retry || resp.StatusCode != http.StatusTooManyRequests || req.Body == nil || req.Body == http.NoBody {
+		return nil
+	}
+	d, ok := retryAfter(resp.Header.Get("Retry-After"), t.client.cfg.Now())
+	if !ok || d > maxPause || !spend(req.Context(), d) {
+		return nil
+	}
+	if err := t.client.sleep(req.Context(), d); err != nil {
+		resp.Body.Close()
+		return err
+	}
+	return nil
 }
 
 // again decides whether a request is worth repeating and after which pause.

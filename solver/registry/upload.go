@@ -253,7 +253,10 @@ func refused(resp *http.Response, now time.Time) error {
 	err := remoteerrors.NewUnexpectedStatusErr(resp)
 	switch resp.StatusCode {
 	case http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		wait, _ := retryAfter(resp.Header.Get("Retry-After"), now)
+		var wait time.Duration
+		if resp.StatusCode != http.StatusTooManyRequests { // Then the transport has waited.
+			wait, _ = retryAfter(resp.Header.Get("Retry-After"), now)
+		}
 		return &busyError{err, wait}
 	case http.StatusNotFound, http.StatusRequestedRangeNotSatisfiable, http.StatusBadRequest:
 		if resp.Request.Method == http.MethodPatch {

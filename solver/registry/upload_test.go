@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -149,5 +151,48 @@ func TestReceived(t *testing.T) {
 		if got := fmt.Sprint(n, ok); got != want {
 			t.Errorf("%q: %s, want %s", text, got, want)
 		}
+	}
+}
+
+// TestPushBusy: a registry that asks for a pause gets it, also from requests
+// with bodies, and one that asks for a long one does not.
+func TestPushBusy(t *testing.T) {
+	data := []byte("small")
+	desc := ocispecs.Descriptor{MediaType: ocispecs.MediaTypeImageLayer, Digest: digest.FromBytes(data), Size: int64(len(data))}
+	for name, tc := range map[string]struct {
+		after  string
+		busy   int
+		pauses string
+		ok     bool
+	}{
+		"a while":  {"7", 2, "[7s 7s]", true},
+		"too long": {"3600", 100, "[]", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var mu sync.Mutex
+			left, pauses := tc.busy, []time.Duration{}
+			f := newFront(t, fixtures.Registry(t), nil, func(w http.ResponseWriter, r *http.Request) bool {
+				mu.Lock()
+				defer mu.Unlock()
+				if r.Method != http.MethodPut || left == 0 {
+					return false
+				}
+				left--
+				w.Header().Set("Retry-After", tc.after)
+				w.WriteHeader(http.StatusTooManyRequests)
+				return true
+			})
+			c := newClient(t, Config{})
+			c.sleep = func(ctx context.Context, d time.Duration) error {
+				mu.Lock()
+				defer mu.Unlock()
+				pauses = append(pauses, d)
+				return ctx.Err()
+			}
+			err := repository(t, c, f.addr+"/lib/busy:1").Push(t.Context(), desc, blobs{desc.Digest: data}, nil)
+			if (err == nil) != tc.ok || fmt.Sprint(pauses) != tc.pauses {
+				t.Errorf("push: %v, pauses %v", err, pauses)
+			}
+		})
 	}
 }
