@@ -1,6 +1,7 @@
 package interop_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -128,4 +129,85 @@ func TestExchange(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestCacheImportCorrupt: whoever keeps a cache may break it. The build says
+// what is wrong with it at the step that reads it, and goes on without.
+func TestCacheImportCorrupt(t *testing.T) {
+	d, dir, whole := watch(t), folder(t, "Dockerfile", "FROM "+base(t, "busybox")+"\nRUN : corrupt; echo fine\nRUN : corrupter\n"), t.TempDir()
+	dockerfile(t, d, dir, "--export-cache=type=local,mode=max,dest="+whole).ok(t)
+	for _, tc := range []struct {
+		name   string
+		change func(config map[string]any) any
+		want   string
+	}{
+		{"no cache config", func(map[string]any) any { return "nothing" }, "cache config: json"},
+		{"record below itself", func(c map[string]any) any {
+			for n, r := range c["records"].([]any) {
+				if r := r.(map[string]any); r["inputs"] != nil {
+					r["inputs"] = []any{[]any{map[string]any{"link": n}}}
+				}
+			}
+			return c
+		}, "is below itself"},
+		{"layer below itself", func(c map[string]any) any {
+			for n, l := range c["layers"].([]any) {
+				l.(map[string]any)["parent"] = n
+			}
+			return c
+		}, "is below itself"},
+		{"layers that are not there", func(c map[string]any) any {
+			c["layers"] = []any{}
+			return c
+		}, "of 0"},
+		{"too large", func(c map[string]any) any {
+			c["more"] = strings.Repeat("x", 17<<20)
+			return c
+		}, "too large"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			src := rewriteCache(t, whole, tc.change)
+			said := dockerfile(t, d, dir, "--no-cache", "--import-cache=type=local,src="+src).ok(t).stderr
+			if !strings.Contains(said, tc.want) || readSteps(said).output(": corrupt;") != "fine\n" {
+				t.Errorf("client did not say %q:\n%s", tc.want, said)
+			}
+		})
+	}
+}
+
+// rewriteCache returns a copy of a cache in a folder with another config.
+func rewriteCache(t *testing.T, dir string, change func(map[string]any) any) string {
+	t.Helper()
+	out := t.TempDir()
+	run(t, "", nil, "cp", "-r", dir+"/.", out).ok(t)
+	blob := func(digest any) string {
+		return filepath.Join(out, "blobs", "sha256", strings.TrimPrefix(digest.(string), "sha256:"))
+	}
+	load := func(path string) map[string]any {
+		var v map[string]any
+		if err := json.Unmarshal([]byte(read(t, path)), &v); err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	save := func(v any, describe map[string]any) {
+		data, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		describe["digest"], describe["size"] = digestOf(string(data)), len(data)
+		write(t, blob(describe["digest"]), string(data))
+	}
+	index := load(filepath.Join(out, "index.json"))
+	root := index["manifests"].([]any)[0].(map[string]any)
+	m := load(blob(root["digest"]))
+	config := m["config"].(map[string]any)
+	save(change(load(blob(config["digest"]))), config)
+	save(m, root)
+	data, err := json.Marshal(index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(out, "index.json"), string(data))
+	return out
 }

@@ -1,6 +1,7 @@
 package interop_test
 
 import (
+	"archive/tar"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kilnbuild/kiln/test/daemon"
+	"github.com/kilnbuild/kiln/test/fixtures"
 )
 
 // smallDisk mounts a file system of so many MB and returns where.
@@ -34,6 +36,21 @@ func smallDisk(t *testing.T, megabytes int64) string {
 	return at
 }
 
+// hugeImage serves an image that is small at the registry only.
+func hugeImage(t *testing.T) string {
+	t.Helper()
+	layer, err := fixtures.NewLayer(func(add func(tar.Header, []byte) error) error {
+		return add(tar.Header{Name: "huge", Mode: 0o644}, make([]byte, 100<<20))
+	})
+	if err == nil {
+		_, err = world.registry.Push(t.Context(), "huge", "latest", fixtures.Image{Platform: fixtures.Native(), Layers: []fixtures.Layer{layer}})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return world.registry.Addr + "/huge:latest"
+}
+
 // TestDiskFull fills the daemon's disk in each way a build can. Each build
 // fails saying so, the daemon goes on, and after pruning it builds again.
 func TestDiskFull(t *testing.T) {
@@ -46,18 +63,28 @@ func TestDiskFull(t *testing.T) {
 
 	big := folder(t, "Dockerfile", "FROM "+busybox+"\nCOPY big /\n")
 	write(t, filepath.Join(big, "big"), strings.Repeat("0123456789abcdef", 100<<16))
-	ways := []struct{ name, dir, line string }{
-		{"step", folder(t, "Dockerfile", "FROM "+busybox+"\nRUN dd if=/dev/zero of=/big bs=1M count=200\n"), "Dockerfile:2"},
-		{"context", big, ""},
+	// One layer fits, its blob does not.
+	half := folder(t, "Dockerfile", "FROM "+busybox+"\nRUN dd if=/dev/urandom of=/half bs=1M count=40\n")
+	ways := []struct {
+		name, dir string
+		args      []string
+		line      string
+	}{
+		{"pull", folder(t, "Dockerfile", "FROM "+hugeImage(t)+"\nCOPY --from="+busybox+" /bin /bin\n"), nil, "Dockerfile:1"},
+		{"step", folder(t, "Dockerfile", "FROM "+busybox+"\nRUN dd if=/dev/zero of=/big bs=1M count=200\n"), nil, "Dockerfile:2"},
+		{"context", big, nil, ""},
+		{"export", half, []string{"--output=type=image,name=full.example/half,compression=gzip"}, "exporting"},
+		{"cache export", half, []string{"--export-cache=type=registry,mode=max,ref=" + world.registry.Addr + "/full/cache:1"}, "exporting cache"},
 	}
 	for _, way := range ways {
-		out := dockerfile(t, d, way.dir)
+		out := dockerfile(t, d, way.dir, way.args...)
 		if out.err == nil || !strings.Contains(strings.ToLower(out.stderr), "no space left on device") || !strings.Contains(out.stderr, way.line) {
 			t.Errorf("%s: %v\n%s", way.name, out.err, out.stderr)
 		}
 		buildctl(t, d, "debug", "workers").ok(t)
+		buildctl(t, d, "prune", "--all").ok(t)
+		nothingHalf(t, d, "full.example/half")
 	}
-	buildctl(t, d, "prune", "--all").ok(t)
 	again := dockerfile(t, d, good).ok(t)
 	if got := readSteps(again.stderr).output("echo good"); got != "good\n" {
 		t.Errorf("after pruning the build printed %q\n%s", got, again.stderr)
