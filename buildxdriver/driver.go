@@ -157,5 +157,5 @@ func (d *Driver) HostGatewayIP(ctx context.Context) (net.IP, error) {
 	if worker.Labels[labelNetwork] == "host" {
 		return net.IPv4(127, 0, 0, 1), nil // Steps are in the machine's own network.
 	}
-	return nil, fmt.Errorf("host-gateway is unknown in kilnd's network %q: name the address instead", worker.Labels[labelNetwork])
+	return nil, fmt.Errorf("host-gateway is not supported in kilnd's network %q: name the address instead", worker.Labels[labelNetwork])
 }
