@@ -34,7 +34,7 @@ func openTracing(ctx context.Context, state string) (*tracing, error) {
 	}
 	t := &tracing{}
 	t.tracer, err = trace.New(ctx, trace.Config{
-		Exporter: exporter, Service: "containerd-kiln", Version: Version.Version,
+		Exporter: exporter, Service: "containerd", Version: Version.Version,
 		Fault: func(err error) { log.G(ctx).WithError(err).Warn("tracing") },
 	})
 	if err != nil {

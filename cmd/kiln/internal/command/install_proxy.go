@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"text/template"
 
+	"github.com/containerd/platforms"
 	"github.com/spf13/cobra"
 )
 
@@ -45,6 +46,14 @@ var proxyPart = template.Must(template.New("containerd").Parse(proxyHeader + `ve
 [plugins."io.containerd.service.v1.diff-service"]
   default = ["kiln-diff", "walking"]
 {{- end }}
+
+# Pulls of Kubernetes, and of ctr, unpack for the snapshotters that are listed here.
+{{ range .Snapshotters -}}
+[[plugins."io.containerd.transfer.v1.local".unpack_config]]
+  platform = {{ printf "%q" $.Platform }}
+  snapshotter = {{ printf "%q" . }}
+  differ = {{ if $.Differ }}"kiln-diff"{{ else }}"walking"{{ end }}
+{{ end -}}
 `))
 
 // installProxy is the command "install-proxy".
@@ -60,6 +69,12 @@ type installProxy struct {
 
 // Layers is the directory in which kilnd keeps its snapshotter's layers.
 func (c *installProxy) Layers() string { return filepath.Join(c.root, "snapshots") }
+
+// Platform is what containerd by itself unpacks for.
+func (c *installProxy) Platform() string { return platforms.DefaultString() }
+
+// Snapshotters are those that pulls unpack for: containerd's default, which a list replaces, and kiln's.
+func (c *installProxy) Snapshotters() []string { return []string{"overlayfs", "kiln"} }
 
 func newInstallProxy(g *globals) *cobra.Command {
 	c := &installProxy{globals: g}

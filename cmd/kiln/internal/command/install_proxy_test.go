@@ -32,14 +32,20 @@ func TestInstallProxyPrints(t *testing.T) {
 			Type, Address string
 			Exports       map[string]string
 		} `toml:"proxy_plugins"`
-		Plugins map[string]any
+		Plugins map[string]struct {
+			Unpack []struct{ Platform, Snapshotter, Differ string } `toml:"unpack_config"`
+		}
 	}
 	if err := toml.Unmarshal([]byte(text), &got); err != nil {
 		t.Fatalf("%v in:\n%s", err, text)
 	}
 	if got.Version != 2 || len(got.Proxy) != 1 || got.Proxy["kiln"].Type != "snapshot" ||
-		got.Proxy["kiln"].Address != `/run/a "b".sock` || got.Proxy["kiln"].Exports["root"] != "/srv/kiln/snapshots" || len(got.Plugins) != 0 {
+		got.Proxy["kiln"].Address != `/run/a "b".sock` || got.Proxy["kiln"].Exports["root"] != "/srv/kiln/snapshots" || len(got.Plugins) != 1 {
 		t.Errorf("configuration says %+v", got)
+	}
+	unpack := got.Plugins["io.containerd.transfer.v1.local"].Unpack
+	if len(unpack) != 2 || unpack[1].Snapshotter != "kiln" || unpack[1].Differ != "walking" || unpack[1].Platform == "" {
+		t.Errorf("pulls unpack for %+v", unpack)
 	}
 	text, _, err = installed(t, "--default-differ")
 	if err == nil {
