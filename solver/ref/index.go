@@ -144,7 +144,7 @@ func (s *Store) index(ctx context.Context, e *entry) (*layerIndex, error) {
 
 // makeIndex looks at the layer.
 func (s *Store) makeIndex(ctx context.Context, e *entry) (*layerindex.Index, error) {
-	if s.cfg.IndexDir != nil && s.cfg.Layers != nil && !s.isAlias(ctx, e.snapshot()) {
+	if s.cfg.IndexDir != nil && s.cfg.Layers != nil {
 		dir, err := s.cfg.Layers.UpperDir(s.ctx(ctx), e.snapshot())
 		if err == nil {
 			var idx *layerindex.Index
