@@ -87,8 +87,8 @@ func sending(kind string) func(*http.Request) bool {
 	}
 }
 
-// answer is a fault that answers with a status the first times; -1 is always.
-func answer(where func(*http.Request) bool, times, status int, header ...string) fault {
+// refusing is a fault that answers with a status the first times; -1 is always.
+func refusing(where func(*http.Request) bool, times, status int, header ...string) fault {
 	return limited(where, times, func(w http.ResponseWriter, _ *http.Request) {
 		for i := 0; i+1 < len(header); i += 2 {
 			w.Header().Set(header[i], header[i+1])
@@ -214,14 +214,14 @@ func TestPullFaults(t *testing.T) {
 		do   fault
 		want string // what the error says; empty for success
 	}{
-		{"401", answer(anything, -1, 401, "WWW-Authenticate", `Basic realm="x"`), "pull access denied"},
-		{"403", answer(anything, -1, 403), "403 Forbidden"},
-		{"403 blob", answer(getting("blobs"), -1, 403), "403 Forbidden"},
-		{"404 blob", answer(getting("blobs"), -1, 404), "not found"},
-		{"429 once", answer(anything, 1, 429, "Retry-After", "1"), ""},
-		{"429 blob once", answer(getting("blobs"), 1, 429, "Retry-After", "1"), ""},
-		{"503 once", answer(anything, 1, 503), ""},
-		{"500 blob once", answer(getting("blobs"), 1, 500), ""},
+		{"401", refusing(anything, -1, 401, "WWW-Authenticate", `Basic realm="x"`), "pull access denied"},
+		{"403", refusing(anything, -1, 403), "403 Forbidden"},
+		{"403 blob", refusing(getting("blobs"), -1, 403), "403 Forbidden"},
+		{"404 blob", refusing(getting("blobs"), -1, 404), "not found"},
+		{"429 once", refusing(anything, 1, 429, "Retry-After", "1"), ""},
+		{"429 blob once", refusing(getting("blobs"), 1, 429, "Retry-After", "1"), ""},
+		{"503 once", refusing(anything, 1, 503), ""},
+		{"500 blob once", refusing(getting("blobs"), 1, 500), ""},
 		{"cut once", limited(getting("blobs"), 1, cut), ""},
 		{"cut manifest once", limited(getting("manifests"), 1, cut), ""},
 		{"wrong blob", limited(getting("blobs"), -1, wrong), "content is not what its digest says"},
@@ -264,12 +264,12 @@ func TestPushFaults(t *testing.T) {
 		do   fault
 		want string
 	}{
-		{"401", answer(sending("blobs"), -1, 401, "WWW-Authenticate", `Basic realm="x"`), "push access denied"},
-		{"403", answer(sending("blobs"), -1, 403), "says the front"},
-		{"429 for long", answer(sending("blobs"), -1, 429, "Retry-After", "3600"), "429 Too Many Requests"},
-		{"wrong digest", answer(sending("blobs"), -1, 400), "400 Bad Request"},
+		{"401", refusing(sending("blobs"), -1, 401, "WWW-Authenticate", `Basic realm="x"`), "push access denied"},
+		{"403", refusing(sending("blobs"), -1, 403), "says the front"},
+		{"429 for long", refusing(sending("blobs"), -1, 429, "Retry-After", "3600"), "429 Too Many Requests"},
+		{"wrong digest", refusing(sending("blobs"), -1, 400), "400 Bad Request"},
 		// From here on the blobs are there.
-		{"403 manifest", answer(sending("manifests"), -1, 403), "says the front"},
+		{"403 manifest", refusing(sending("manifests"), -1, 403), "says the front"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			f.set(tc.do)
@@ -291,7 +291,7 @@ func TestPushFaults(t *testing.T) {
 		})
 	}
 	for name, do := range map[string]fault{
-		"429 once": answer(sending("blobs"), 1, 429, "Retry-After", "1"), "502 once": answer(sending("blobs"), 1, 502), "502 manifest once": answer(sending("manifests"), 1, 502),
+		"429 once": refusing(sending("blobs"), 1, 429, "Retry-After", "1"), "502 once": refusing(sending("blobs"), 1, 502), "502 manifest once": refusing(sending("manifests"), 1, 502),
 		"cut once": limited(sending("blobs"), 1, cut), "cut manifest once": limited(sending("manifests"), 1, cut),
 	} {
 		f.set(do)
@@ -321,10 +321,10 @@ func TestCacheImportFaults(t *testing.T) {
 		do   fault
 		said string
 	}{
-		{"403", answer(func(r *http.Request) bool { return r.URL.Path != "/v2/" }, -1, 403), "importing cache manifest from " + cache},
+		{"403", refusing(func(r *http.Request) bool { return r.URL.Path != "/v2/" }, -1, 403), "importing cache manifest from " + cache},
 		{"wrong config", limited(config, -1, wrong), "content is not what its digest says"},
 		{"cut config", limited(config, 1, cut), ""},
-		{"layers gone", answer(layer, -1, 404), ""},
+		{"layers gone", refusing(layer, -1, 404), ""},
 		{"wrong layers", limited(layer, -1, wrong), ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
