@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -44,16 +45,31 @@ func NewContainerd(ctx context.Context, name, extra string) (*Containerd, error)
 	text := fmt.Sprintf(`version = 3
 root = %q
 state = %q
-disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime"]
-[grpc]
+%s[grpc]
   address = %q
 [debug]
   level = "warn"
-%s`, filepath.Join(dir, "root"), filepath.Join(dir, "state"), c.Socket, extra)
+%s`, filepath.Join(dir, "root"), filepath.Join(dir, "state"), withoutCRI, c.Socket, extra)
 	if err := os.WriteFile(c.config(), []byte(text), 0o600); err != nil {
 		return nil, errors.Join(fmt.Errorf("configure containerd: %w", err), c.Close())
 	}
 	return c, nil
+}
+
+// withoutCRI is the line that saves the start of what hardly a test needs.
+const withoutCRI = `disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime"]` + "\n"
+
+// ServeCRI makes the containerd serve what Kubernetes drives it by, from the
+// next start on.
+func (c *Containerd) ServeCRI() error {
+	old, err := os.ReadFile(c.config())
+	if err == nil {
+		err = os.WriteFile(c.config(), bytes.Replace(old, []byte(withoutCRI), nil, 1), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("configure containerd: %w", err)
+	}
+	return nil
 }
 
 // Import makes the containerd read the files of a pattern too, from the next
