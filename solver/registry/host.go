@@ -87,7 +87,9 @@ func (c *Client) host(name string, cfg HostConfig, key clientKey) (*host, error)
 	if err != nil {
 		return nil, err
 	}
-	var rt http.RoundTripper = newTransport(tc, &c.traffic)
+	counted := newTransport(tc)
+	counted.DialContext = c.traffic.count(counted.DialContext)
+	var rt http.RoundTripper = counted
 	if plain && cfg.Insecure {
 		rt = docker.NewHTTPFallback(rt)
 	}
