@@ -54,7 +54,13 @@ func openVisitor(ctx context.Context, sessions *session.Manager, files *upload.C
 	ctx, cancel := context.WithCancel(ctx)
 	served, visited := make(chan struct{}), make(chan error, 1)
 	go func() { defer close(served); _ = server.Serve(listener) }() // It ends with Stop.
-	go func() { visited <- sessions.Serve(ctx, near, session.Options{ID: v.ID, Methods: methods}) }()
+	opt := session.Options{ID: v.ID, Methods: methods}
+	if files != nil {
+		// What is kept of a context is only compared with the same one: files
+		// of archives may differ and have the same size and time.
+		opt.SharedKey = files.Digest().String()
+	}
+	go func() { visited <- sessions.Serve(ctx, near, opt) }()
 	v.close = func() {
 		cancel()
 		server.Stop()

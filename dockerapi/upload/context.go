@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/kilnbuild/kiln/solver/pb/fsutil"
 	"github.com/kilnbuild/kiln/solver/session/files"
@@ -21,7 +22,13 @@ type Context struct {
 	spool   *os.File
 	nodes   map[string]*node
 	entries []files.ListedEntry
+	sum     digest.Digest
 }
+
+// Digest is that of the archive without its compression. Unlike sizes and
+// times of files, which makers of archives set to what they like, it tells two
+// contexts apart.
+func (c *Context) Digest() digest.Digest { return c.sum }
 
 // node is one name in a context.
 type node struct {

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"github.com/kilnbuild/kiln/differ/compress"
@@ -90,9 +91,11 @@ func Receive(ctx context.Context, body io.Reader, dir string, limits Limits) (_ 
 		return nil, fmt.Errorf("build context is not an archive: %w: %w", err, errdefs.ErrInvalidArgument)
 	}
 	defer in.Close()
-	if err := r.receive(in); err != nil {
+	sum := digest.Canonical.Digester()
+	if err := r.receive(io.TeeReader(in, sum.Hash())); err != nil {
 		return nil, err
 	}
+	r.sum = sum.Digest()
 	// A fault behind the end is nobody's business.
 	_, _ = io.CopyN(io.Discard, body, maxRest)
 	r.finish()
