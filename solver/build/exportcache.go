@@ -254,7 +254,7 @@ func (j *job) exportCache(ctx context.Context, c cacheExport, values *builtValue
 func (j *job) prepareCache(ctx context.Context, c cacheExport, values *builtValues, env solver.Env) (*remote.Bundle, error) {
 	defer progress.Status(env, "preparing build cache for export", "").Done()
 	var keys []*solver.Key
-	opt := remote.BundleOptions{Layers: c.Layers(), Max: c.max, Env: env}
+	opt := remote.BundleOptions{Layers: c.Layers(), Max: c.max, Env: env, Load: j.builder.cfg.LocalCache.Load}
 	for _, built := range values.byPlatform {
 		r, err := ref.From(built.Result)
 		if err != nil {

@@ -211,3 +211,28 @@ func rewriteCache(t *testing.T, dir string, change func(map[string]any) any) str
 	write(t, filepath.Join(out, "index.json"), string(data))
 	return out
 }
+
+// TestCacheForcedCompression: what a build imported and had no need to load is
+// in the cache that it exports, compressed as was insisted on.
+func TestCacheForcedCompression(t *testing.T) {
+	dir, cache, forced := exchanged(t), world.registry.Addr+"/forced/gzip:1", world.registry.Addr+"/forced/zstd:1"
+	dockerfile(t, fresh(t, daemon.Config{}), dir, "--export-cache=type=registry,mode=max,ref="+cache).ok(t)
+	dockerfile(t, fresh(t, daemon.Config{}), dir, "--import-cache=type=registry,ref="+cache,
+		"--export-cache=type=registry,mode=max,compression=zstd,force-compression=true,ref="+forced).ok(t)
+	before, after := fetchManifest(t, cache), fetchManifest(t, forced)
+	if len(after.Layers) != len(before.Layers) {
+		t.Errorf("%d layers became %d", len(before.Layers), len(after.Layers))
+	}
+	for _, l := range after.Layers {
+		if !strings.HasSuffix(l.MediaType, "+zstd") {
+			t.Errorf("layer %s is %s", l.Digest, l.MediaType)
+		}
+	}
+	other := folder(t, "a", "text\n", "Dockerfile", strings.Replace(read(t, filepath.Join(dir, "Dockerfile")), "RUN rm", "RUN : more; rm", 1))
+	steps := readSteps(dockerfile(t, fresh(t, daemon.Config{}), other, "--import-cache=type=registry,ref="+forced).ok(t).stderr)
+	for _, name := range []string{"RUN cat /proc", "COPY a", "COPY --from=other", "RUN cp"} {
+		if !steps.wasCached(name) {
+			t.Errorf("%s was not cached", name)
+		}
+	}
+}

@@ -28,7 +28,10 @@ type BundleOptions struct {
 	Max bool
 	// Final are the results of the build; some may be nil.
 	Final []*ref.Ref
-	Env   solver.Env
+	// Load makes a file system of an imported result; the caller releases it.
+	// It is called for those whose blobs have to be made anew.
+	Load func(ctx context.Context, s *Stack) (*ref.Ref, error)
+	Env  solver.Env
 }
 
 // Bundle is a cache ready to be written.
@@ -106,7 +109,7 @@ type packer struct {
 	results cache.Results
 	opt     BundleOptions
 	// final has the ids of the refs that the build's results are stacked of,
-	// blobs the digests of their layers.
+	// blobs the digests of their layers, packed and unpacked.
 	final map[string]bool
 	blobs map[digest.Digest]bool
 
@@ -128,7 +131,7 @@ func (p *packer) findFinal(ctx context.Context) error {
 			return fmt.Errorf("layers of the result: %w", err)
 		}
 		for _, l := range layers {
-			p.blobs[l.Descriptor.Digest] = true
+			p.blobs[l.Descriptor.Digest], p.blobs[l.DiffID] = true, true
 		}
 	}
 	return nil
@@ -148,11 +151,39 @@ func (p *packer) stackOf(ctx context.Context, it *item) (*Stack, error) {
 		if !p.wanted(s) {
 			continue
 		}
-		if whole, err := present(ctx, s); whole || err != nil {
-			return s, err
+		whole, err := present(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case whole && p.fits(s):
+			return s, nil
+		case whole && p.opt.Load != nil:
+			return p.repacked(ctx, s)
 		}
 	}
 	return nil, nil
+}
+
+// repacked is an imported result with blobs as they were insisted on.
+func (p *packer) repacked(ctx context.Context, s *Stack) (*Stack, error) {
+	r, err := p.opt.Load(ctx, s)
+	if err != nil {
+		return nil, fmt.Errorf("load for cache export: %w", err)
+	}
+	p.hold(r)
+	layers, err := r.Layers(ctx, p.opt.Layers, p.opt.Env)
+	if err != nil {
+		return nil, fmt.Errorf("layers of %q for cache export: %w", r.Info().Description, err)
+	}
+	return &Stack{Layers: layers, CreatedAt: s.CreatedAt}, nil
+}
+
+// hold keeps a result until the bundle is released.
+func (p *packer) hold(r solver.Result) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.bundle.held = append(p.bundle.held, r)
 }
 
 // present reports whether the layers of an imported result are still there, as
@@ -187,9 +218,7 @@ func (p *packer) local(ctx context.Context, id string) (*Stack, error) {
 		}
 		return nil, err
 	}
-	p.mu.Lock()
-	p.bundle.held = append(p.bundle.held, res)
-	p.mu.Unlock()
+	p.hold(res)
 	layers, err := r.Layers(ctx, p.opt.Layers, p.opt.Env)
 	if err != nil {
 		return nil, fmt.Errorf("layers of %q for cache export: %w", r.Info().Description, err)
@@ -205,12 +234,21 @@ func (p *packer) within(r *ref.Ref) bool {
 	return p.opt.Max || !slices.ContainsFunc(r.Chain(), func(c *ref.Ref) bool { return !p.final[c.ID()] })
 }
 
-// wanted tells whether a result that is not here goes on as it is: it has to
-// have the compression that was insisted on.
+// wanted tells whether the cache is to have a result that is not here.
 func (p *packer) wanted(s *Stack) bool {
-	return !slices.ContainsFunc(s.Layers, func(l ref.Layer) bool {
-		other := p.opt.Layers.Force && ref.CompressionOf(l.Descriptor.MediaType) != p.opt.Layers.Compression
-		return other || !p.opt.Max && !p.blobs[l.Descriptor.Digest]
+	return p.opt.Max || !slices.ContainsFunc(s.Layers, func(l ref.Layer) bool {
+		// Other blobs of the same layers would be there twice, unless they are
+		// made equal.
+		return !p.blobs[l.Descriptor.Digest] && !(p.opt.Layers.Force && p.blobs[l.DiffID])
+	})
+}
+
+// fits tells whether such a result goes on as it is: it has to have the
+// compression that was insisted on.
+func (p *packer) fits(s *Stack) bool {
+	o := &p.opt.Layers
+	return !o.Force || !slices.ContainsFunc(s.Layers, func(l ref.Layer) bool {
+		return o.Level != nil || ref.CompressionOfLayer(l.Descriptor) != cmp.Or(o.Compression, ref.Gzip)
 	})
 }
 

@@ -121,12 +121,18 @@ func (l *Level) Load(ctx context.Context, rec *solver.Record) (solver.Result, er
 	if s == nil {
 		return nil, fmt.Errorf("load imported result %s: %w", rec.ResultID, errdefs.ErrNotFound)
 	}
-	from := transfer{s.From, l.cfg.Transfer}
-	r, err := l.cfg.Refs.FromLayers(ctx, s.Layers, from, nil)
+	r, err := load(ctx, l.cfg.Refs, l.cfg.Transfer, s)
 	if err != nil {
 		return nil, fmt.Errorf("load result from %s: %w", s.From.Name, err)
 	}
 	return r, nil
+}
+
+// load makes a file system of an imported result.
+func load(
+	ctx context.Context, refs *ref.Store, call func(context.Context, *Origin, ocispecs.Descriptor) error, s *Stack,
+) (*ref.Ref, error) {
+	return refs.FromLayers(ctx, s.Layers, transfer{s.From, call}, nil)
 }
 
 // transfer brings layers for the ref store.

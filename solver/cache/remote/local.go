@@ -3,6 +3,7 @@ package remote
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/errdefs"
@@ -30,6 +31,16 @@ type Local struct {
 // NewLevel returns a level of lookup for caches still to be read.
 func (l *Local) NewLevel() *Level {
 	return NewLevel(LevelConfig{Refs: l.Refs, Transfer: l.Transfer, Expand: l.expand})
+}
+
+// Load makes a file system of an imported result, fetching what is not here; the
+// caller releases it.
+func (l *Local) Load(ctx context.Context, s *Stack) (*ref.Ref, error) {
+	r, err := load(ctx, l.Refs, l.Transfer, s)
+	if err != nil {
+		return nil, fmt.Errorf("load result from %s: %w", s.From.Name, err)
+	}
+	return r, nil
 }
 
 // expand is an Expand.
