@@ -54,6 +54,7 @@ func run(stop *stopping, s *Settings) (err error) {
 	if err := prepareRootless(stop.run, s); err != nil {
 		return err
 	}
+	s.placeSteps(stop.run)
 	// Listeners come before the state: clients of a socket unit wait in its queue.
 	v, err := openService(systemd.Process())
 	if err != nil {

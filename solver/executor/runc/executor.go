@@ -36,7 +36,8 @@ type Config struct {
 	Proxies executor.Proxies
 	// DNS replaces what the host's resolv.conf says.
 	DNS DNS
-	// CgroupParent is used where a container names none.
+	// CgroupParent is used where a container names none. One of the form
+	// "NAME.slice:PREFIX:" has systemd make the cgroups, in that slice.
 	CgroupParent string
 	// Devices, optional, adds devices to containers that ask for them.
 	Devices Devices
@@ -99,7 +100,7 @@ func New(ctx context.Context, cfg Config) (*Executor, error) {
 		cfg: cfg, running: map[string]*container{},
 		runtime: &gorunc.Runc{
 			Command: path, Root: filepath.Join(cfg.Root, "state"), LogFormat: gorunc.JSON,
-			PdeathSignal: unix.SIGKILL, Setpgid: true,
+			PdeathSignal: unix.SIGKILL, Setpgid: true, SystemdCgroup: bySystemd(cfg.CgroupParent),
 		},
 	}
 	if cfg.Rootless {

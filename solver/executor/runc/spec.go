@@ -183,10 +183,15 @@ func (e *Executor) cgroupsPath(id, parent string) string {
 	if parent == "" {
 		parent = e.cfg.CgroupParent
 	}
-	if strings.Contains(parent, ".slice") && strings.HasSuffix(parent, ":") {
+	if bySystemd(parent) {
 		return parent + id
 	}
 	return filepath.Join("/", parent, "buildkit", id)
+}
+
+// bySystemd reports whether a parent is a slice, whose cgroups systemd makes.
+func bySystemd(parent string) bool {
+	return strings.Contains(parent, ".slice:") && strings.HasSuffix(parent, ":")
 }
 
 // resources are the cgroup limits; devices are those of any container.
