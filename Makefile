@@ -11,7 +11,8 @@ export GOFLAGS ?= -buildvcs=false
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 COMMANDS := $(patsubst cmd/%/,%,$(dir $(wildcard cmd/*/main.go)))
-GO_BUILD := go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+REVISION := $(shell git rev-parse HEAD 2>/dev/null)
+GO_BUILD := go build -trimpath -ldflags "-s -w -X main.version=$(VERSION) -X main.revision=$(REVISION)"
 
 LINT_VERSION := v2.15.0
 LINT := $(CACHE)/golangci-lint-$(LINT_VERSION)/golangci-lint

@@ -26,7 +26,7 @@ func TestLifecycle(t *testing.T) {
 	if pids := serving(t, root); len(pids) != 1 {
 		t.Fatalf("processes %v", pids)
 	}
-	s.buildx("inspect").ok().says("kiln", "running", "v1.2.3", "linux/")
+	s.buildx("inspect").ok().says("kiln", "running", "+kiln.1.2.3", "linux/")
 	s.buildx("ls").ok().says("running")
 	s.buildx("build", "--output", "type=image,name=example.com/greeting:1", "--output", "type=local,dest="+s.path("out"),
 		"--metadata-file", s.path("meta"), src).ok()
@@ -280,7 +280,7 @@ func TestPlugin(t *testing.T) {
 	if told.SchemaVersion != "0.1.0" || !strings.HasPrefix(told.Version, "v0.") || strings.Contains(told.Version, "unknown") {
 		t.Errorf("metadata %+v", told)
 	}
-	s.buildx("version").ok().says("github.com/kilnbuild/kiln/buildxdriver "+told.Version, "v1.2.3")
+	s.buildx("version").ok().says("github.com/kilnbuild/kiln/buildxdriver "+told.Version+" "+revision)
 	s.buildx("create", "--help").ok().says(`"kiln"`, `"remote"`, `"docker-container"`)
 	if o := s.buildx("build", "--builder=absent", "."); o.err == nil || !strings.Contains(o.stderr, "ERROR: ") {
 		t.Errorf("%v: %s", o.err, o.stderr)

@@ -31,6 +31,7 @@ version() {
 }
 
 VERSION=${VERSION:-$(version)}
+REVISION=${REVISION:-$(git rev-parse HEAD 2>/dev/null || true)}
 ARCH=${ARCH:-$(go env GOARCH)}
 epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
 MTIME=$(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ)
@@ -42,7 +43,7 @@ if [ -n "${KILN_BIN:-}" ]; then
 	cp "$KILN_BIN/kiln" "$KILN_BIN/kilnd" "$STAGE/bin/"
 else
 	# Tildes sort in packages; in a version that clients parse they do not exist.
-	CGO_ENABLED=0 GOARCH=$ARCH go build -trimpath -ldflags "-s -w -X main.version=v${VERSION//\~/-}" -o "$STAGE/bin/" ./cmd/kiln ./cmd/kilnd
+	CGO_ENABLED=0 GOARCH=$ARCH go build -trimpath -ldflags "-s -w -X main.version=v${VERSION//\~/-} -X main.revision=$REVISION" -o "$STAGE/bin/" ./cmd/kiln ./cmd/kilnd
 fi
 
 # The programs write their own manual; where they are for another machine, ones for this machine do.

@@ -3,16 +3,28 @@ package buildinfo
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"runtime/debug"
+	"strings"
 )
 
 // Package is the module's path, which clients are told.
 const Package = "github.com/kilnbuild/kiln"
 
+// Level is the release of BuildKit whose behaviour clients may count on. They
+// compare versions to learn what a builder can do, so ours begins with it.
+const Level = "v0.32.2"
+
 // Dockerfile is the release of the Dockerfile language that the builtin frontend understands.
 const Dockerfile = "1.26.0"
 
-// Info names a build.
+// foreign is what build metadata of a semantic version cannot hold
+// (semver.org, rule 10).
+var foreign = regexp.MustCompile(`[^0-9A-Za-z.-]+`)
+
+// Info names a build. Version is a semantic version: the Level, and kiln's own
+// version as its build metadata, which comparisons leave out. Revision is a
+// commit.
 type Info struct {
 	Version, Revision string
 }
@@ -29,7 +41,8 @@ func Get(version, revision string) Info {
 			}
 		}
 	}
-	return Info{Version: cmp.Or(version, "v0.0.0+unknown"), Revision: cmp.Or(revision, "unknown")}
+	own := foreign.ReplaceAllString(strings.TrimPrefix(cmp.Or(version, "unknown"), "v"), "-")
+	return Info{Version: Level + "+kiln." + own, Revision: cmp.Or(revision, "unknown")}
 }
 
 // Line has four fields, the third of which clients read as the version.
