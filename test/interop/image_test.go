@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/kilnbuild/kiln/test/daemon"
+	"github.com/kilnbuild/kiln/test/fixtures"
 )
 
 // library finds the paths of libraries in what ldd says.
@@ -61,6 +62,8 @@ func packImage(t *testing.T, d *daemon.Daemon, target string, more map[string]st
 		programs[to] = name
 	}
 	stage(t, filepath.Join(dir, "out"), programs)
+	emulators := t.TempDir()
+	stage(t, filepath.Join(emulators, "out"), map[string]string{"usr/bin/buildkit-qemu-aarch64": fixtures.Emulator(t) + "/buildkit-qemu-aarch64"})
 	tree, err := daemon.Tree()
 	if err != nil {
 		t.Fatal(err)
@@ -68,6 +71,7 @@ func packImage(t *testing.T, d *daemon.Daemon, target string, more map[string]st
 	archive := filepath.Join(t.TempDir(), "image.tar")
 	run(t, "", nil, own(t, "kiln"), "--addr", d.Address, "build", "--progress=plain",
 		"--file="+filepath.Join(tree, "packaging/image/Dockerfile"), "--target="+target, "--opt=context:build=local:build", "--local=build="+dir,
+		"--opt=context:emulators=local:emulators", "--local=emulators="+emulators,
 		"--opt=context:system=docker-image://"+base(t, "busybox"),
 		"--output=type=docker,compression=uncompressed,name=kiln.test/kiln:"+target+",dest="+archive, tree).ok(t)
 	return archive
@@ -194,6 +198,11 @@ func TestImage(t *testing.T) {
 		t.Errorf("the step did not say its command: %s", said)
 	}
 	run(t, "", nil, own(t, "kiln"), "--addr=docker-container://root", "build", "--progress=plain", dir).ok(t)
+	b.run("build", "--platform=linux/arm64", folder(t, "Dockerfile", "FROM "+base(t, "busybox-multi")+foreignFile)).ok(t)
+	// Those who lost their parents were taken: nothing that ended is left.
+	if left := e.ctr("task", "exec", "--exec-id=dead", "root", "sh", "-c", "grep -l '^State:.Z' /proc/[0-9]*/status || :").ok(t).stdout; left != "" {
+		t.Errorf("dead processes: %s", left)
+	}
 
 	// A client with a daemon for itself.
 	out := e.ctr("task", "exec", "--exec-id=daemonless", "root", "env", "BUILDKITD_FLAGS=--root=/var/lib/buildkit/own",
