@@ -61,15 +61,16 @@ func ownGroup(file string) (path string, unified bool, err error) {
 	return path, unified, nil
 }
 
-// delegated reports whether a group is for the daemon to divide.
+// delegated reports whether a group is for the daemon to divide. systemd marks
+// groups of the unified hierarchy that are. In the older ones, where processes
+// may be at any depth, those of a service that talks to its manager do.
 func delegated(group string, unified bool) bool {
-	dir := filepath.Join(cgroupRoot, group)
 	if !unified {
-		dir = filepath.Join(cgroupRoot, "systemd", group)
+		return strings.HasSuffix(group, ".service") && os.Getenv("NOTIFY_SOCKET") != ""
 	}
 	value := make([]byte, 8)
 	for _, name := range []string{"trusted.delegate", "user.delegate"} {
-		if n, err := unix.Getxattr(dir, name, value); err == nil && string(value[:n]) == "1" {
+		if n, err := unix.Getxattr(filepath.Join(cgroupRoot, group), name, value); err == nil && string(value[:n]) == "1" {
 			return true
 		}
 	}

@@ -1,6 +1,7 @@
 // Package systemd tests the deb in a real systemd: installation, a daemon that
-// its sockets start, idle stop, failures, an upgrade in the middle of a build,
-// and a purge.
+// its sockets start, idle stop, failures, an ordinary user's rootless units, an
+// upgrade in the middle of a build, and a purge. The rpm is tested in a tree,
+// where nothing runs.
 //
 // # Vocabulary
 //

@@ -12,8 +12,9 @@ import (
 	"github.com/kilnbuild/kiln/test/daemon"
 )
 
-// pack builds the deb from the programs that all tests use.
-func pack(t *testing.T) string {
+// pack builds a package of a kind, deb or rpm, from the programs that all tests
+// use.
+func pack(t *testing.T, kind, version string) string {
 	t.Helper()
 	var bin string
 	for _, name := range []string{"kiln", "kilnd"} {
@@ -28,22 +29,22 @@ func pack(t *testing.T) string {
 		t.Fatal(err)
 	}
 	out := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), filepath.Join(tree, "packaging/build.sh"), "--kinds", "deb", "--out", out)
-	cmd.Env = append(os.Environ(), "KILN_BIN="+bin, "VERSION=0.0.1")
+	cmd := exec.CommandContext(t.Context(), filepath.Join(tree, "packaging/build.sh"), "--kinds", kind, "--out", out)
+	cmd.Env = append(os.Environ(), "KILN_BIN="+bin, "VERSION="+version)
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("package: %v\n%s", err, text)
 	}
-	debs, err := filepath.Glob(filepath.Join(out, "*.deb"))
-	if err != nil || len(debs) != 1 {
-		t.Fatalf("debs: %v, %v", debs, err)
+	made, err := filepath.Glob(filepath.Join(out, "*."+kind))
+	if err != nil || len(made) != 1 {
+		t.Fatalf("packages: %v, %v", made, err)
 	}
-	return debs[0]
+	return made[0]
 }
 
 // dockerfile's step tells how often it runs; slow waits for a connection, so that something can happen meanwhile.
 const dockerfile = `FROM scratch
 COPY busybox /bin/busybox
-RUN ["/bin/busybox", "sh", "-c", "echo a step runs"]
+RUN ["/bin/busybox", "sh", "-c", "echo a step runs; /bin/busybox cat /proc/self/cgroup"]
 `
 
 const slow = dockerfile + `ARG PORT
@@ -52,7 +53,7 @@ RUN ["/bin/busybox", "sh", "-c", "echo it begins; /bin/busybox nc -l -p $PORT; e
 
 // TestPackage walks through the life of a machine that has kiln.
 func TestPackage(t *testing.T) {
-	deb := pack(t)
+	deb := pack(t, "deb", "0.0.1")
 	m := boot(t)
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -78,7 +79,7 @@ func TestPackage(t *testing.T) {
 		run  func(t *testing.T, m *machine)
 	}{
 		{"install", install}, {"first build", firstBuild}, {"idle", idle}, {"killed", killed}, {"stuck", stuck},
-		{"reload", reload}, {"upgrade", upgrade}, {"purge", purge},
+		{"reload", reload}, {"slice", slice}, {"user", ordinaryUser}, {"upgrade", upgrade}, {"purge", purge},
 	} {
 		// Each part begins where the last ended.
 		if !t.Run(part.name, func(t *testing.T) { part.run(t, &machine{t, m.root, m.leader}) }) {
@@ -112,6 +113,10 @@ func firstBuild(t *testing.T, m *machine) {
 	out := m.run("buildx", "build", "--tag", "first", "/root/context")
 	if !strings.Contains(out, "a step runs") {
 		t.Errorf("docker build:\n%s", out)
+	}
+	// What limits the unit limits the steps. A namespace would begin at the step.
+	if !strings.Contains(out, ":/system.slice/kiln.service/buildkit/") && !strings.Contains(out, " 0::/\n") {
+		t.Errorf("the step's control group is not below that of the unit:\n%s", out)
 	}
 	if out := m.run("kiln", "build", "/root/context"); !strings.Contains(out, "CACHED") {
 		t.Errorf("kiln build:\n%s", out)
@@ -189,6 +194,18 @@ func reload(t *testing.T, m *machine) {
 	m.until("the journal tells", func() bool {
 		return strings.Contains(m.run("journalctl", "--no-pager", "-u", "kiln.service"), "configuration was read again")
 	})
+}
+
+// slice has systemd itself make the control groups of steps.
+func slice(t *testing.T, m *machine) {
+	config := m.run("cat", "/etc/kiln/kilnd.toml")
+	m.write("/etc/kiln/kilnd.toml", config+"[worker.oci]\ndefaultCgroupParent = \"images.slice:build:\"\n", 0o644)
+	m.run("systemctl", "try-restart", "kiln.service")
+	if out := m.run("kiln", "build", "--no-cache", "--progress=plain", "/root/context"); !strings.Contains(out, "/images.slice/build-") {
+		t.Errorf("the step's control group is not in the slice:\n%s", out)
+	}
+	m.write("/etc/kiln/kilnd.toml", config, 0o644)
+	m.run("systemctl", "try-restart", "kiln.service")
 }
 
 // freePort is one that nobody listened on a moment ago.
