@@ -133,6 +133,10 @@ func (fakeEmulators) Find(_ context.Context, p ocispecs.Platform) (string, error
 	return "", errors.New("nothing runs " + p.Architecture)
 }
 
+func (fakeEmulators) Inject(_ context.Context, p ocispecs.Platform, _ string, _ *specs.Spec) error {
+	return errors.New("nothing is registered for " + p.Architecture)
+}
+
 func TestDevicesAndPlatforms(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "executor")
 	e, err := runc.New(t.Context(), runc.Config{Root: dir, Devices: fakeDevices{}, Emulators: fakeEmulators{}})

@@ -83,11 +83,14 @@ func (f foreign) mounts() []specs.Mount {
 }
 
 // arguments start a program under the emulator. It wants the path of the
-// program, and cannot start scripts: what the kernel would do is done here.
+// program, and cannot start scripts: what the kernel would do is done here. A
+// program that is the machine's own, in an image that says otherwise, runs as it
+// is: emulators turn it down.
 func (f foreign) arguments(root string, args, env []string) []string {
 	if f.emulator == "" {
 		return args
 	}
+	asked := args
 	args = append([]string{inPath(root, args[0], env)}, args[1:]...)
 	for range maxScriptDepth {
 		interpreter := scriptLine(root, args[0])
@@ -95,6 +98,9 @@ func (f foreign) arguments(root string, args, env []string) []string {
 			break
 		}
 		args = append(interpreter, args...)
+	}
+	if isNative(root, args[0]) {
+		return asked
 	}
 	return append([]string{emulatorPath}, args...)
 }

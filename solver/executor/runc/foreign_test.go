@@ -59,6 +59,31 @@ func TestForeignArguments(t *testing.T) {
 	}
 }
 
+// TestNativePrograms has an image that is not for the platform it says: what is
+// the machine's own is not put under an emulator.
+func TestNativePrograms(t *testing.T) {
+	root := t.TempDir()
+	own, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := append([]byte{}, own[:elfHead]...)
+	other[18] ^= 1 // of the processor
+	for name, content := range map[string][]byte{"sh": own[:elfHead], "other": other, "short": own[:elfHead-1], "script": []byte("#!/sh -x\n")} {
+		if err := os.WriteFile(filepath.Join(root, name), content, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := foreign{emulator: "/usr/bin/qemu"}
+	for args, native := range map[string]bool{"sh -c x": true, "/sh": true, "/script a": true, "other": false, "/short": false, "/gone": false} {
+		asked := strings.Split(args, " ")
+		got := f.arguments(root, asked, []string{"PATH=/"})
+		if native && !slices.Equal(got, asked) || !native && got[0] != emulatorPath {
+			t.Errorf("%s becomes %q", args, got)
+		}
+	}
+}
+
 func FuzzParseScriptLine(f *testing.F) {
 	for _, s := range []string{"#!/bin/sh\n", "#! /bin/sh -e x \n", "#!", "#!\n", "#!sh", "\x7fELF", "#!/bin/sh\x00\n", "#!" + strings.Repeat("/x", 300)} {
 		f.Add(s)
