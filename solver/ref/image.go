@@ -134,12 +134,17 @@ func (im *image) same(e *entry, i int) bool {
 	return true
 }
 
-// addURLs notes where else the layers up to i can be had, if the image that they
-// came with first did not say: such layers may be left where they are.
+// addURLs notes where else the layers up to i can be had, as this image or one
+// before says, if the one that they came with first did not: such layers may be
+// left where they are.
 func (im *image) addURLs(e *entry, i int) error {
 	for ; i >= 0; i-- {
 		b, ok := e.blob(originalVariant)
-		if urls := im.layers[i].Descriptor.URLs; ok && len(urls) > 0 && len(b.Descriptor.URLs) == 0 {
+		urls := im.layers[i].Descriptor.URLs
+		if len(urls) == 0 {
+			urls = im.s.addresses.of(im.layers[i].Descriptor.Digest)
+		}
+		if ok && len(urls) > 0 && len(b.Descriptor.URLs) == 0 {
 			b.Descriptor.URLs = urls
 			if err := e.setBlob(originalVariant, b); err != nil {
 				return err

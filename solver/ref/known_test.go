@@ -2,6 +2,7 @@ package ref
 
 import (
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -91,4 +92,47 @@ func TestLayerElsewhere(t *testing.T) {
 		}
 	}
 	f.release(first, second)
+}
+
+// TestNotedAddresses has addresses told before and after layers come of which
+// nobody says where else they are, as with what a cache knows.
+func TestNotedAddresses(t *testing.T) {
+	f := newFixture(t, hostOptions{})
+	layers, g, _ := f.image()
+	addressed := slices.Clone(layers)
+	check := func(r *Ref, want []string) {
+		t.Helper()
+		got, err := r.Layers(t.Context(), LayerOptions{}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, l := range got {
+			if addr := strings.Join(l.Descriptor.URLs, " "); addr != want[i] {
+				t.Errorf("layer %d is at %q, expected %q", i, addr, want[i])
+			}
+		}
+	}
+	const base, middle = "https://elsewhere.test/base", "https://elsewhere.test/middle"
+	addressed[0].Descriptor.URLs = []string{base}
+	if err := f.NoteAddresses(t.Context(), addressed); err != nil {
+		t.Fatal(err)
+	}
+	r, err := f.FromLayers(t.Context(), layers, g, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(r, []string{base, "", ""})
+	if err := f.Keep(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	addressed[1].Descriptor.URLs = []string{middle}
+	if err := f.NoteAddresses(t.Context(), addressed); err != nil {
+		t.Fatal(err)
+	}
+	again, err := f.Get(t.Context(), r.ID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(again, []string{base, middle, ""})
+	f.release(r, again)
 }

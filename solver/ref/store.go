@@ -44,6 +44,8 @@ type Store struct {
 	flights flightGroup
 	used    usedLog
 
+	addresses addresses
+
 	runLease struct {
 		sync.Mutex
 		made bool

@@ -47,6 +47,9 @@ func (p *Pull) Key(ctx context.Context, env solver.Env) (source.Key, error) {
 	if err != nil {
 		return source.Key{}, err
 	}
+	if err := p.puller.cfg.Refs.NoteAddresses(ctx, r.layers); err != nil {
+		return source.Key{}, fmt.Errorf("note addresses of layers of %s: %w", p.spec.Name, err)
+	}
 	def, err := json.Marshal(definition{
 		Digest: r.root.Digest, OS: p.spec.Platform.OS, Arch: p.spec.Platform.Architecture, Variant: p.spec.Platform.Variant,
 		OSVersion: p.spec.Platform.OSVersion, OSFeatures: p.spec.Platform.OSFeatures, Limit: p.spec.Limit,
