@@ -59,9 +59,9 @@ tlsconfigdir = ["/dir"]
 key = "k"
 cert = "c"
 [cache.gha.sign]
-command = ["sign"]
+command = []
 [cache.gha.verify]
-required = true
+required = false
 [cache.gha.verify.policy]
 timestampThreshold = 1
 buildSignerURI = "https://example.com/*"
@@ -164,6 +164,8 @@ func TestInvalid(t *testing.T) {
 		"[system]\nmaxRegistryConcurrency = 0":   "must be positive",
 		"[log]\nformat = 'xml'":                  "unsupported log type",
 		"[grpc.tls]\ncert = 'c'":                 "both cert and key",
+		"[cache.gha.verify]\nrequired = true":    "not verified by kilnd",
+		"[cache.gha.sign]\ncommand = ['sign']":   "does not sign",
 		"unknown = 1\n[history]\nmaxAge = 'bad'": "invalid duration",
 	} {
 		_, _, err := config.Parse([]byte(text))

@@ -109,5 +109,17 @@ func (c *Config) validate() error {
 	if (c.GRPC.TLS.Cert == "") != (c.GRPC.TLS.Key == "") {
 		return errors.New("grpc.tls needs both cert and key")
 	}
+	return c.Cache.GHA.validate()
+}
+
+// validate refuses what kiln does not do: who asks for signatures must not be given caches that nobody looked at.
+func (g GHACache) validate() error {
+	switch {
+	case g.Verify != nil && g.Verify.Required:
+		return errors.New("cache.gha.verify.required is set, but signatures of GitHub's cache are not verified by kilnd: " +
+			"set it to false if all who can write to that cache are trusted, or use a registry's cache")
+	case g.Sign != nil && len(g.Sign.Command) > 0:
+		return errors.New("cache.gha.sign.command is set, but kilnd does not sign GitHub's cache: remove it")
+	}
 	return nil
 }
