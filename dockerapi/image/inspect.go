@@ -196,10 +196,16 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request, name string) er
 	if err != nil {
 		return err
 	}
+	names, err := s.store.Names(ctx, im.Target.Digest)
+	if err != nil {
+		return err
+	}
 	chain := v.ChainIDs()
+	// Steps of an image that does not say when it was made do not either.
+	made := imagestore.Made(&v, names)
 	out := []step{}
 	for _, h := range v.Config.History {
-		e := step{ID: "<missing>", CreatedBy: h.CreatedBy, Comment: h.Comment}
+		e := step{ID: "<missing>", CreatedBy: h.CreatedBy, Comment: h.Comment, Created: made.Unix()}
 		if h.Created != nil {
 			e.Created = h.Created.Unix()
 		}
@@ -215,10 +221,6 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request, name string) er
 		out = append([]step{e}, out...)
 	}
 	if len(out) > 0 {
-		names, err := s.store.Names(ctx, im.Target.Digest)
-		if err != nil {
-			return err
-		}
 		out[0].ID = im.Target.Digest.String()
 		if out[0].Tags, _ = imagestore.Tags(names); len(out[0].Tags) == 0 {
 			out[0].Tags = nil

@@ -177,10 +177,9 @@ func (s *Server) summary(ctx context.Context, l *imagestore.Listed, sizes *snaps
 	}
 	if best := s.store.Pick(l.Variants, nil); best != nil {
 		im.Labels = best.Config.Config.Labels
-		if best.Config.Created != nil {
-			im.created = *best.Config.Created
-			im.Created = im.created.Unix()
-		}
+	}
+	if im.created = l.Made; !im.created.IsZero() {
+		im.Created = im.created.Unix()
 	}
 	return im, chain, nil
 }

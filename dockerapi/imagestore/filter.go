@@ -86,7 +86,7 @@ func (s *Store) choose(ctx context.Context, f Filter) (*chooser, error) {
 	return c, nil
 }
 
-// creations are when images were made; those that do not say are left out.
+// creations are when images were made.
 func (s *Store) creations(ctx context.Context, names []string) ([]time.Time, error) {
 	var out []time.Time
 	for _, name := range names {
@@ -98,11 +98,30 @@ func (s *Store) creations(ctx context.Context, names []string) ([]time.Time, err
 		if err != nil {
 			return nil, err
 		}
-		if v.Config.Created != nil {
-			out = append(out, *v.Config.Created)
+		all, err := s.Names(ctx, im.Target.Digest)
+		if err != nil {
+			return nil, err
 		}
+		out = append(out, Made(&v, all))
 	}
 	return out, nil
+}
+
+// Made is when an image was made, as the configuration of a variant says. One
+// without layers need not say it: then it is when the store got it under the
+// first of its names, so that such images have an order, too. The variant may
+// be nil.
+func Made(v *Variant, all []images.Image) time.Time {
+	if v != nil && v.Config != nil && v.Config.Created != nil {
+		return *v.Config.Created
+	}
+	var first time.Time
+	for _, im := range all {
+		if first.IsZero() || im.CreatedAt.Before(first) {
+			first = im.CreatedAt
+		}
+	}
+	return first
 }
 
 // entry tells what can be told by the entry alone.
@@ -128,30 +147,30 @@ func (c *chooser) entry(im images.Image) bool {
 }
 
 // content tells what takes the image's configurations.
-func (c *chooser) content(all []Variant) bool {
+func (c *chooser) content(all []Variant, names []images.Image) bool {
 	if len(c.before)+len(c.since)+len(c.labels) == 0 {
 		return true
 	}
 	for i := range all {
-		if c.variant(&all[i]) {
+		if c.variant(&all[i], names) {
 			return true
 		}
 	}
 	return false
 }
 
-func (c *chooser) variant(v *Variant) bool {
+func (c *chooser) variant(v *Variant, names []images.Image) bool {
 	if v.Config == nil {
 		return false
 	}
-	at := v.Config.Created
+	at := Made(v, names)
 	for _, t := range c.before {
-		if at == nil || !at.Before(t) {
+		if !at.Before(t) {
 			return false
 		}
 	}
 	for _, t := range c.since {
-		if at == nil || !at.After(t) {
+		if !at.After(t) {
 			return false
 		}
 	}
@@ -168,6 +187,8 @@ type Listed struct {
 	// Names are all entries that the filter lets through, real ones first.
 	Names    []images.Image
 	Variants []Variant
+	// Made is when the image was made.
+	Made time.Time
 }
 
 // List returns the images that a filter chooses.
@@ -180,12 +201,13 @@ func (s *Store) List(ctx context.Context, f Filter) ([]Listed, error) {
 	if err != nil {
 		return nil, err
 	}
-	byID, order := map[string][]images.Image{}, []string{}
+	all, byID, order := map[string][]images.Image{}, map[string][]images.Image{}, []string{}
 	for _, im := range entries {
+		id := im.Target.Digest.String()
+		all[id] = append(all[id], im)
 		if !c.entry(im) {
 			continue
 		}
-		id := im.Target.Digest.String()
 		if byID[id] == nil {
 			order = append(order, id)
 		}
@@ -200,7 +222,8 @@ func (s *Store) List(ctx context.Context, f Filter) ([]Listed, error) {
 		if l.Variants, err = s.Variants(ctx, l.Names[0].Target); err != nil && !errdefs.IsInvalidArgument(err) {
 			return nil, err
 		}
-		if c.content(l.Variants) {
+		l.Made = Made(s.Pick(l.Variants, nil), all[id])
+		if c.content(l.Variants, all[id]) {
 			out = append(out, l)
 		}
 	}
