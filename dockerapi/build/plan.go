@@ -1,6 +1,7 @@
 package build
 
 import (
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -133,7 +134,7 @@ func (p *plan) add(stages []*instruction.Stage, i int, stage *instruction.Stage)
 	case len(stages) > 1:
 		name = "stage-" + strconv.Itoa(i)
 	}
-	first, number := len(p.steps), 0
+	first, number, uncounted := len(p.steps), 0, 0
 	from := &step{text: stage.Text, stage: name}
 	// Nothing and other stages are not fetched: they have no number.
 	if stage.Base != "scratch" && findStage(stages[:i], stage.Base) < 0 {
@@ -141,7 +142,7 @@ func (p *plan) add(stages []*instruction.Stage, i int, stage *instruction.Stage)
 		from.number = number
 	}
 	p.steps = append(p.steps, from)
-	shell := []string{"/bin/sh", "-c"}
+	shell, dir := []string{"/bin/sh", "-c"}, ""
 	for _, current := range stage.Instructions {
 		s := &step{text: current.About().Text, stage: name}
 		switch c := current.(type) {
@@ -152,7 +153,15 @@ func (p *plan) add(stages []*instruction.Stage, i int, stage *instruction.Stage)
 			}
 			number++
 			s.number = number
-		case *instruction.Add, *instruction.Copy, *instruction.Workdir:
+		case *instruction.Workdir:
+			// The root is there already: no step makes it, though it counts.
+			if dir = enter(dir, c.Path); dir == "/" {
+				uncounted++
+				break
+			}
+			number++
+			s.number = number
+		case *instruction.Add, *instruction.Copy:
 			number++
 			s.number = number
 		case *instruction.Shell:
@@ -161,8 +170,22 @@ func (p *plan) add(stages []*instruction.Stage, i int, stage *instruction.Stage)
 		p.steps = append(p.steps, s)
 	}
 	for _, s := range p.steps[first:] {
-		s.total = number
+		s.total = number + uncounted
 	}
+}
+
+// enter is the directory after a change to another one; "" if that is not known,
+// which it is not for variables and what starts at the base image's directory.
+func enter(dir, to string) string {
+	switch {
+	case strings.ContainsAny(to, "$\\"):
+		return ""
+	case strings.HasPrefix(to, "/"):
+		return path.Clean(to)
+	case dir == "":
+		return ""
+	}
+	return path.Join(dir, to)
 }
 
 // freeArgs can be given without being declared.

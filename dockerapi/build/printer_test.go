@@ -137,6 +137,24 @@ func TestPrinterTriggers(t *testing.T) {
 	e.expect(t, "Step 1/2 : FROM img\n ---> \n# Executing 1 build trigger\n ---> Running in \nsaid\n")
 }
 
+// TestPrinterRootWorkdir has changes to the root, which count but make no step:
+// what comes after is still told in its place.
+func TestPrinterRootWorkdir(t *testing.T) {
+	e := newEvents("FROM img\nWORKDIR /a\nWORKDIR ..\nWORKDIR /./\nRUN make\nRUN test\n")
+	e.see("[1/6] FROM img", "done")
+	e.see("[2/6] WORKDIR /a", "cached")
+	e.see("[3/6] RUN make", "done")
+	e.see("[4/6] RUN test", "started")
+	e.log("[4/6] RUN test", solver.Stdout, "said\n")
+	e.see("[4/6] RUN test", "exit code: 3")
+	if err := e.end("", true); err != nil || e.failed == nil || e.failed.command != "/bin/sh -c test" {
+		t.Errorf("%v, %+v", err, e.failed)
+	}
+	e.expect(t, "Step 1/6 : FROM img\n ---> \nStep 2/6 : WORKDIR /a\n ---> Using cache\n ---> \nStep 3/6 : WORKDIR ..\n ---> \n"+
+		"Step 4/6 : WORKDIR /./\n ---> \nStep 5/6 : RUN make\n ---> Running in \n ---> Removed intermediate container \n ---> \n"+
+		"Step 6/6 : RUN test\n ---> Running in \nsaid\n")
+}
+
 // TestPrinterWithoutPlan shows steps as they come.
 func TestPrinterWithoutPlan(t *testing.T) {
 	e := newEvents("")
