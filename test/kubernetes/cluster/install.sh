@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Puts what the tests of this folder need into a folder of the user's cache, and prints the folder: kube-apiserver, kubectl,
-# helm and kubeconform are compiled from their modules (once; about 15 minutes of CPU and 3 GB of memory), etcd is Debian's.
+# helm and kubeconform are compiled from their modules (once; about 15 minutes of CPU and 2.5 GB of memory), etcd is Debian's.
 # Nothing is installed and nothing is started.
 set -euo pipefail
 
@@ -13,7 +13,7 @@ mkdir -p "$dir"
 if ! [ -x "$dir/etcd" ]; then
 	work=$(mktemp -d)
 	trap 'rm -rf "$work"' EXIT
-	(cd "$work" && apt-get -qq download etcd-server && dpkg-deb -x etcd-server_*.deb .) >&2
+	(cd "$work" && apt-get -qq -o APT::Sandbox::User=root download etcd-server && dpkg-deb -x etcd-server_*.deb .) >&2
 	mv "$work/usr/bin/etcd" "$dir/etcd"
 fi
 for program in kubectl kube-apiserver; do
