@@ -285,7 +285,8 @@ func (b *Builder) worker(ctx context.Context, opt Options) (frontend.WorkerInfo,
 		labelPrefix + "selinux.enabled":      "false",
 		labelPrefix + "containerd.namespace": b.host.Namespace,
 	}}
-	if b.gateway = b.hostGateway(opt.Config); b.gateway != "" {
+	if gateway := b.networks.Gateway(); gateway.IsValid() {
+		b.gateway = gateway.String()
 		w.Labels[labelPrefix+"moby.host-gateway-ip"] = b.gateway
 	}
 	if opt.Executor == "containerd" {

@@ -207,6 +207,8 @@ func (b *bridge) disconnect(_ context.Context, s *space) error {
 	return nil
 }
 
+func (b *bridge) gateway() netip.Addr { return b.subnet.Addr().Next() }
+
 // close removes the bridge if this package made it and nobody else uses it.
 func (b *bridge) close(ctx context.Context) error {
 	defer func() { _ = b.claims.close() }()

@@ -46,8 +46,8 @@ func TestBridge(t *testing.T) {
 	w, cfg := newWorld(t), bridgeConfig(t)
 	before := traces(t, cfg.Root[:len(cfg.Root)-len("/net")])
 	n := open(t, cfg)
-	if n.Label() != ModeCNI || n.Mode() != ModeBridge {
-		t.Errorf("mode %s, label %s", n.Mode(), n.Label())
+	if n.Label() != ModeCNI || n.Gateway() != netip.MustParsePrefix(cfg.BridgeSubnet).Addr().Next() {
+		t.Errorf("label %s, gateway %s", n.Label(), n.Gateway())
 	}
 	a, b := take(t, n), take(t, n)
 	if got, err := reach(t.Context(), a, w.addr); err != nil || got != machine {

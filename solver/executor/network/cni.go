@@ -3,8 +3,11 @@ package network
 import (
 	"context"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/containerd/errdefs"
 	cni "github.com/containerd/go-cni"
@@ -18,6 +21,10 @@ var otherBinaries = []string{"/usr/lib/cni", "/usr/libexec/cni"}
 // plugins connects namespaces with what the user's CNI configuration says.
 type plugins struct {
 	cni cni.CNI
+
+	mu sync.Mutex
+	// host is what gateway returns.
+	host netip.Addr
 }
 
 func newPlugins(cfg Config) (*plugins, error) {
@@ -50,10 +57,50 @@ func (p *plugins) options(s *space) []cni.NamespaceOpts {
 }
 
 func (p *plugins) connect(ctx context.Context, s *space) error {
-	if _, err := p.cni.Setup(ctx, s.id, s.Path(), p.options(s)...); err != nil {
+	result, err := p.cni.Setup(ctx, s.id, s.Path(), p.options(s)...)
+	if err != nil {
 		return fmt.Errorf("CNI setup error: %w", err)
 	}
+	p.learn(result)
 	return nil
+}
+
+// learn takes the gateway out of what the plugins made, if it is this machine.
+// With networks that go past it, such as macvlan, it is another one.
+func (p *plugins) learn(result *cni.Result) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.host.IsValid() {
+		return
+	}
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		return
+	}
+	for _, network := range result.Raw() {
+		for _, ip := range network.IPs {
+			if gateway, ok := netip.AddrFromSlice(ip.Gateway); ok && has(own, gateway.Unmap()) {
+				p.host = gateway.Unmap()
+				return
+			}
+		}
+	}
+}
+
+// has reports whether the address is among those of devices.
+func has(addrs []net.Addr, want netip.Addr) bool {
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.Equal(want.AsSlice()) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *plugins) gateway() netip.Addr {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.host
 }
 
 func (p *plugins) disconnect(ctx context.Context, s *space) error {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/kilnbuild/kiln/solver/executor/netns"
@@ -49,6 +50,9 @@ func TestCNI(t *testing.T) {
 	if n.Label() != ModeCNI {
 		t.Errorf("label %s", n.Label())
 	}
+	if g := n.Gateway().String(); g != "10.78.0.1" {
+		t.Errorf("gateway is %s", g)
+	}
 	a, b := take(t, n), take(t, n)
 	if x, y := address(t, a.Path()), address(t, b.Path()); x == y || x == "" {
 		t.Errorf("addresses %s and %s", x, y)
@@ -92,6 +96,18 @@ func TestCNICrash(t *testing.T) {
 	check(t, second.Close(t.Context()))
 	if given(t, leases) != 0 || netns.Mounted(a.Path()) {
 		t.Errorf("%d addresses are left", given(t, leases))
+	}
+}
+
+// TestCNIGateway has a network whose way out is not this machine.
+func TestCNIGateway(t *testing.T) {
+	cfg, _ := cniConfig(t)
+	data, err := os.ReadFile(cfg.CNIConfig)
+	check(t, err)
+	other := strings.NewReplacer("kilncni0", "kilncni1", "10.78.", "10.79.", `"isDefaultGateway": true`, `"isGateway": false`).Replace(string(data))
+	check(t, os.WriteFile(cfg.CNIConfig, []byte(other), 0o600))
+	if g := open(t, cfg).Gateway(); g.IsValid() {
+		t.Errorf("gateway is %s, where none is ours", g)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -158,8 +159,14 @@ func (n *Networks) Label() string {
 	return ModeCNI
 }
 
-// Mode is the mode that "auto" was settled to.
-func (n *Networks) Mode() string { return n.mode }
+// Gateway is the address by which containers reach this machine; the zero Addr
+// if their network does not lead through it.
+func (n *Networks) Gateway() netip.Addr {
+	if n.pool == nil {
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	return n.pool.cfg.maker.gateway()
+}
 
 // Sandbox returns a network for one container.
 func (n *Networks) Sandbox(ctx context.Context, hostname string) (executor.Network, error) {

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,6 +33,9 @@ type maker interface {
 	// disconnect gives back what connect took. The namespace of a space that
 	// an earlier daemon left may be gone already.
 	disconnect(ctx context.Context, s *space) error
+	// gateway is the address by which spaces reach this machine, known after
+	// the first connect; the zero Addr if they do not.
+	gateway() netip.Addr
 	// close is called when there are no spaces any more.
 	close(ctx context.Context) error
 }
