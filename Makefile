@@ -64,6 +64,10 @@ test: deps ## run all tests (root; real registry, runtime and clients)
 test-kubernetes: deps ## have a real Kubernetes API server judge packaging/kubernetes (compiles it first: 15 minutes of CPU)
 	tools=$$(test/kubernetes/cluster/install.sh) && PATH="$$tools:$$PATH" go test -count=1 -tags cluster ./test/kubernetes/cluster
 
+.PHONY: test-engine
+test-engine: deps build ## use kiln's image from a real Docker engine and Podman (minutes, 200 MB the first time; no part of test)
+	@test/engine/run.sh
+
 .PHONY: check
 check: deps fmt-check vet lint shellcheck layers style protos ## everything a change must pass beside the tests
 
