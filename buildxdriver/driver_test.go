@@ -280,7 +280,7 @@ func TestPlugin(t *testing.T) {
 	if told.SchemaVersion != "0.1.0" || !strings.HasPrefix(told.Version, "v0.") || strings.Contains(told.Version, "unknown") {
 		t.Errorf("metadata %+v", told)
 	}
-	s.buildx("version").ok().says("github.com/kilnbuild/kiln/buildxdriver "+told.Version+" "+revision)
+	s.buildx("version").ok().says("github.com/kilnbuild/kiln/buildxdriver " + told.Version + " " + revision)
 	s.buildx("create", "--help").ok().says(`"kiln"`, `"remote"`, `"docker-container"`)
 	if o := s.buildx("build", "--builder=absent", "."); o.err == nil || !strings.Contains(o.stderr, "ERROR: ") {
 		t.Errorf("%v: %s", o.err, o.stderr)
