@@ -57,9 +57,9 @@ func (p *pattern) match(path string) (name string, ok bool) {
 	return name, ok && name != ""
 }
 
-// find returns the handler of a path; known tells whether the path has one for
-// another method.
-func (m *Mux) find(method, path string) (h Handler, name string, known bool) {
+// find returns the handler of a path; without one, others are the methods that
+// the path has a handler for.
+func (m *Mux) find(method, path string) (h Handler, name string, others []string) {
 	for i := range m.patterns {
 		p := &m.patterns[i]
 		name, ok := p.match(path)
@@ -67,11 +67,13 @@ func (m *Mux) find(method, path string) (h Handler, name string, known bool) {
 			continue
 		}
 		if p.method == method {
-			return p.handler, name, true
+			return p.handler, name, nil
 		}
-		known = true
+		if !contains(others, p.method) {
+			others = append(others, p.method)
+		}
 	}
-	return nil, "", known
+	return nil, "", others
 }
 
 // ServeHTTP implements http.Handler.
@@ -96,9 +98,10 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		WriteError(w, fmt.Errorf("invalid query: %w: %w", err, errdefs.ErrInvalidArgument))
 		return
 	}
-	h, name, known := m.find(r.Method, path)
+	h, name, others := m.find(r.Method, path)
 	switch {
-	case h == nil && known:
+	case h == nil && len(others) > 0:
+		head.Set("Allow", strings.Join(others, ", "))
 		writeMessage(w, http.StatusMethodNotAllowed, "method "+r.Method+" is not allowed here")
 		return
 	case h == nil:

@@ -57,6 +57,9 @@ func TestMux(t *testing.T) {
 		{"GET", "/v1.23/images/json", 400, `{"message":"client version 1.23 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version"}`},
 		{"GET", "/v1.99/images/json", 400, `{"message":"client version 1.99 is too new. Maximum supported API version is 1.52"}`},
 		{"GET", "/v1.x/images/json", 404, `{"message":"page not found"}`},
+		{"GET", "/v1.+41/images/json", 404, `{"message":"page not found"}`},
+		{"GET", "/v-1.41/images/json", 404, `{"message":"page not found"}`},
+		{"GET", "/v1.99999999999999999999/images/json", 404, `{"message":"page not found"}`},
 		{"GET", "/nothing", 404, `{"message":"page not found"}`},
 		{"PUT", "/images/json", 405, `{"message":"method PUT is not allowed here"}`},
 		{"POST", "/fail", 404, `{"message":"no such thing"}`},
@@ -71,6 +74,20 @@ func TestMux(t *testing.T) {
 		if code >= 400 && kind != "application/json" {
 			t.Errorf("%s %s: content type is %q", tc.method, tc.path, kind)
 		}
+	}
+}
+
+// TestAllow has a wrong method answered with those that are right.
+func TestAllow(t *testing.T) {
+	m := route.NewMux("Docker/test (linux)")
+	for _, path := range []string{"/{name}", "/a"} {
+		m.Handle(http.MethodGet, path, nil)
+		m.Handle(http.MethodHead, path, nil)
+	}
+	w := httptest.NewRecorder()
+	m.ServeHTTP(w, httptest.NewRequest(http.MethodPatch, "/a", nil))
+	if allowed := w.Header().Get("Allow"); w.Code != http.StatusMethodNotAllowed || allowed != "GET, HEAD" {
+		t.Errorf("%d, allowed are %q", w.Code, allowed)
 	}
 }
 

@@ -40,13 +40,19 @@ func splitVersion(path string) (v Version, rest string, ok bool) {
 	if !found {
 		return Newest, path, false
 	}
-	var errMajor, errMinor error
-	v.Major, errMajor = strconv.Atoi(major)
-	v.Minor, errMinor = strconv.Atoi(minor)
-	if errMajor != nil || errMinor != nil {
+	var okMajor, okMinor bool
+	v.Major, okMajor = number(major)
+	v.Minor, okMinor = number(minor)
+	if !okMajor || !okMinor {
 		return Newest, path, false
 	}
 	return v, "/" + rest, true
+}
+
+// number reads a part of a version: digits, without a sign.
+func number(text string) (int, bool) {
+	n, err := strconv.ParseUint(text, 10, 31)
+	return int(n), err == nil
 }
 
 // check refuses versions that are not answered, in the words clients know.
