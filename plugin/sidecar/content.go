@@ -9,9 +9,10 @@ import (
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// blobs is a containerd's content store over the wire, with two of the wire's gaps closed.
+// blobs is a containerd's content store over the wire, with three of the wire's gaps closed.
 //
 // A blob that turns out to be there already is to be held by the caller's lease, or the collector may take it away the
 // next moment. In process that is so; but the service behind the socket looks by itself whether a digest that it is told
@@ -19,6 +20,8 @@ import (
 // commit goes without; and where the service has looked already, the lease is told from here.
 //
 // A writer is a stream, which lives until its context ends; here that is when it is closed.
+//
+// A read is a call with a stream of its own: who reads in order is given larger pieces.
 type blobs struct {
 	content.Store
 	leases leases.Manager
@@ -50,6 +53,15 @@ func (b *blobs) Writer(ctx context.Context, opts ...content.WriterOpt) (content.
 		}
 	}
 	return nil, fmt.Errorf("blob %s is made and removed all the time: %w", wanted.Desc.Digest, errdefs.ErrUnavailable)
+}
+
+// ReaderAt implements content.Provider.
+func (b *blobs) ReaderAt(ctx context.Context, desc ocispecs.Descriptor) (content.ReaderAt, error) {
+	r, err := b.Store.ReaderAt(ctx, desc)
+	if err != nil {
+		return nil, err
+	}
+	return &reader{ReaderAt: r}, nil
 }
 
 // hold puts a blob under the lease of ctx, if there is one, and reports whether the blob is still there.
