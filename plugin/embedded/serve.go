@@ -5,14 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/log"
 	"google.golang.org/grpc"
+
+	"github.com/kilnbuild/kiln/plugin/unixsocket"
 )
 
 // SocketName is the name of the socket in the state directory.
@@ -35,10 +35,9 @@ func (h *Host) Serve(ctx context.Context) (string, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("remove stale socket: %w", err)
 	}
-	private := net.ListenConfig{Control: ownerOnly}
-	listener, err := private.Listen(ctx, "unix", path)
+	listener, err := unixsocket.Listen(ctx, path)
 	if err != nil {
-		return "", fmt.Errorf("listen for containerd clients: %w", err)
+		return "", fmt.Errorf("listen for containerd clients in the root directory: %w", err)
 	}
 	s := &server{done: make(chan struct{}), grpc: grpc.NewServer(
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
@@ -56,16 +55,6 @@ func (h *Host) Serve(ctx context.Context) (string, error) {
 		}
 	}()
 	return path, nil
-}
-
-// ownerOnly sets the mode that the socket file will be made with, whatever the process's umask: there is no moment at
-// which others could connect.
-func ownerOnly(_, _ string, conn syscall.RawConn) error {
-	var err error
-	if cerr := conn.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), 0o600) }); cerr != nil {
-		return cerr
-	}
-	return err
 }
 
 // close waits for running calls until ctx ends, then cuts them off.

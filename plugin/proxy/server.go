@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	diffapi "github.com/containerd/containerd/api/services/diff/v1"
@@ -24,6 +23,8 @@ import (
 	"github.com/containerd/log"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"google.golang.org/grpc"
+
+	"github.com/kilnbuild/kiln/plugin/unixsocket"
 )
 
 // maxMessage is containerd's own limit for a gRPC message, either way.
@@ -88,17 +89,7 @@ func listen(ctx context.Context, path string) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("remove stale socket: %w", err)
 	}
-	private := net.ListenConfig{Control: ownerOnly}
-	return private.Listen(ctx, "unix", path)
-}
-
-// ownerOnly sets the mode that the socket file will be made with, whatever the process's umask.
-func ownerOnly(_, _ string, conn syscall.RawConn) error {
-	var err error
-	if cerr := conn.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), 0o600) }); cerr != nil {
-		return cerr
-	}
-	return err
+	return unixsocket.Listen(ctx, path)
 }
 
 // called copies the namespace and the lease of a call to where calls of ours, back to containerd, take them from.

@@ -15,6 +15,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
+
+	"github.com/kilnbuild/kiln/plugin/unixsocket"
 )
 
 // Options apply to every address they can apply to.
@@ -105,16 +107,7 @@ func openUnix(ctx context.Context, path string, opts *Options) (net.Listener, er
 	if err := removeStale(ctx, path); err != nil {
 		return nil, err
 	}
-	var config net.ListenConfig
-	config.Control = func(_, _ string, c syscall.RawConn) error {
-		var err error
-		// The mode of the descriptor becomes that of the file, so that there is no moment with another one.
-		if cerr := c.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), 0o600) }); cerr != nil {
-			return cerr
-		}
-		return err
-	}
-	l, err := config.Listen(ctx, "unix", path)
+	l, err := unixsocket.Listen(ctx, path)
 	if err != nil {
 		return nil, err
 	}
