@@ -113,25 +113,53 @@ const (
 	maxTags    = 1000
 )
 
-// Tags returns the tags of the repository as the registry itself lists them,
-// at most a thousand.
+// Tags returns the tags of the repository, at most a thousand, as the first
+// host lists them that does: mirrors are asked before the registry. The error
+// is that of the registry, or, if it cannot be reached, of a mirror that says
+// that there is nothing.
 func (r *Repository) Tags(ctx context.Context) ([]string, error) {
 	ctx = quiet(withPatience(ctx))
-	o := r.Origin()
-	name := strings.TrimPrefix(o.spec.Locator, o.spec.Hostname()+"/")
+	var absent, last error
+	for _, h := range r.hosts {
+		tags, err := r.at(h).listTags(ctx)
+		if err == nil {
+			return tags, nil
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if errdefs.IsNotFound(err) {
+			absent = err
+		}
+		last = err
+	}
+	if absent != nil && Unreachable(last) {
+		last = absent
+	}
+	return nil, r.explain(ctx, last, pullDenied)
+}
+
+// listTags asks the only host of the repository.
+func (r *Repository) listTags(ctx context.Context) ([]string, error) {
+	name := strings.TrimPrefix(r.spec.Locator, r.spec.Hostname()+"/")
+	query := fmt.Sprintf("n=%d", maxTags)
+	if r.hosts[0].name != r.spec.Hostname() {
+		// A mirror of several registries needs to know which is meant.
+		query += "&ns=" + url.QueryEscape(r.spec.Hostname())
+	}
 	for try := 0; ; try++ {
-		resp, err := o.get(ctx, "/"+name+"/tags/list", fmt.Sprintf("n=%d", maxTags))
+		resp, err := r.get(ctx, "/"+name+"/tags/list", query)
 		if err != nil {
-			return nil, o.explain(ctx, err, pullDenied)
+			return nil, err
 		}
 		if resp.StatusCode == http.StatusUnauthorized && try == 0 {
 			drain(resp)
-			if err := o.auth.AddResponses(ctx, []*http.Response{resp}); err != nil {
-				return nil, o.explain(ctx, err, pullDenied)
+			if err := r.auth.AddResponses(ctx, []*http.Response{resp}); err != nil {
+				return nil, err
 			}
 			continue
 		}
-		return o.tags(resp)
+		return r.tags(resp)
 	}
 }
 

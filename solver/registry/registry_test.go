@@ -118,6 +118,35 @@ func TestMirrors(t *testing.T) {
 	}
 }
 
+// TestMirroredTags lists the tags that mirrors know of.
+func TestMirroredTags(t *testing.T) {
+	s := fixtures.Registry(t)
+	name := smallImage(t, s, "lib/small")
+	var spaces atomic.Value
+	mirror := newFront(t, s, nil, func(_ http.ResponseWriter, r *http.Request) bool {
+		spaces.Store(r.URL.Query().Get("ns"))
+		r.URL.Path = "/v2/" + strings.TrimPrefix(r.URL.Path, "/v2/cache/")
+		return false
+	})
+	tags := func(host string, cfg HostConfig, name string) ([]string, error) {
+		return repository(t, newClient(t, Config{Hosts: map[string]HostConfig{host: cfg}}), host+"/"+name).Tags(t.Context())
+	}
+	// The host itself does not exist.
+	behind := HostConfig{Mirrors: []string{mirror.addr + "/cache"}}
+	if got, err := tags("127.0.0.1:1", behind, name); err != nil || len(got) != 1 || spaces.Load() != "127.0.0.1:1" {
+		t.Errorf("from a mirror, asked for %v: %v, %v", spaces.Load(), got, err)
+	}
+	if _, err := tags("127.0.0.1:1", behind, "lib/none:1"); !errdefs.IsNotFound(err) || !strings.Contains(err.Error(), "(tried "+mirror.addr) {
+		t.Errorf("a mirror has nothing: %v", err)
+	}
+	// The mirror does not exist, or not this name.
+	for _, other := range []string{"127.0.0.1:1", mirror.addr + "/other"} {
+		if got, err := tags(s.Addr, HostConfig{Mirrors: []string{other}}, name); err != nil || len(got) != 1 {
+			t.Errorf("past %s: %v, %v", other, got, err)
+		}
+	}
+}
+
 func TestTLS(t *testing.T) {
 	s := fixtures.Registry(t)
 	name := smallImage(t, s, "lib/small")

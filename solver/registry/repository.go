@@ -44,8 +44,13 @@ func (r *Repository) HasMirrors() bool { return len(r.hosts) > 1 }
 // Origin returns the repository at the registry itself, without mirrors: for
 // when a mirror gave something else than was asked for.
 func (r *Repository) Origin() *Repository {
+	return r.at(r.hosts[len(r.hosts)-1])
+}
+
+// at returns the repository at one of its hosts only.
+func (r *Repository) at(h *host) *Repository {
 	o := *r
-	o.hosts = r.hosts[len(r.hosts)-1:]
+	o.hosts = []*host{h}
 	o.auth = newAuthorizer(r.client, &o)
 	return &o
 }
