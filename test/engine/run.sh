@@ -194,8 +194,15 @@ in_tree docker run --rm --privileged --network=host -v /srv/context:/context --e
 container docker root --privileged kiln.test/kiln:root
 container docker rootless --security-opt seccomp=unconfined --security-opt systempaths=unconfined kiln.test/kiln:rootless
 container docker rootless-no-sandbox --security-opt seccomp=unconfined kiln.test/kiln:rootless --oci-worker-no-process-sandbox
-in_tree podman --cgroup-manager=cgroupfs load -i /srv/root.tar
-# Podman raises limits by itself, which a machine that is a guest may not.
-container podman root --cgroups=disabled --privileged --ulimit nofile=4096:4096 --ulimit nproc=4096:4096 \
-	kiln.test/kiln:root
+in_tree podman load -i /srv/root.tar
+# Debian's crun refuses machines with both versions of cgroups; and Podman raises limits by itself, which a guest may not.
+cat >"$work/tree/etc/containers/containers.conf" <<-EOF
+	[engine]
+	cgroup_manager = "cgroupfs"
+	runtime = "runc"
+	events_logger = "file"
+	[engine.runtimes]
+	runc = ["/usr/local/sbin/runc", "/usr/sbin/runc"]
+EOF
+container podman root --privileged --ulimit nofile=4096:4096 --ulimit nproc=4096:4096 kiln.test/kiln:root
 say "All went well; stopping what was started"
