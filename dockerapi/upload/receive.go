@@ -76,6 +76,7 @@ func Receive(ctx context.Context, body io.Reader, dir string, limits Limits) (_ 
 	}
 	r := &receiver{
 		Context: &Context{spool: spool, nodes: map[string]*node{}}, limits: limits.withDefaults(), ctx: ctx, checkAt: checkEvery,
+		piece: make([]byte, pieceSize),
 	}
 	defer func() {
 		if err != nil {
@@ -112,7 +113,13 @@ type receiver struct {
 	count         int
 	headers, size int64
 	checkAt       int64
+	// piece is what files are copied through: one for all, as an archive may
+	// have a million.
+	piece []byte
 }
+
+// pieceSize is how much of a file is copied at a time, in bytes.
+const pieceSize = 64 << 10
 
 func (r *receiver) receive(in io.Reader) error {
 	archive := tar.NewReader(in)
@@ -293,7 +300,7 @@ func (r *receiver) link(n *node, target string) error {
 func (r *receiver) store(body io.Reader) (*segment, error) {
 	s := &segment{offset: r.size}
 	var err error
-	if s.size, err = io.Copy(writer{r}, body); err == nil {
+	if s.size, err = io.CopyBuffer(writer{r}, body, r.piece); err == nil {
 		return s, nil
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) {

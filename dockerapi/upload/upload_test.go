@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -210,6 +211,26 @@ type zeros struct{}
 func (zeros) Read(p []byte) (int, error) {
 	clear(p)
 	return len(p), nil
+}
+
+// TestManyFiles has a file cost what its name costs, not a buffer of its own.
+func TestManyFiles(t *testing.T) {
+	const n, most = 5000, 4 << 10
+	headers := make([]tar.Header, n)
+	for i := range headers {
+		headers[i] = tar.Header{Name: fmt.Sprintf("f%d", i), Linkname: "x"}
+	}
+	data := archive(t, headers...)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	c, err := receive(t, data, upload.Limits{})
+	runtime.ReadMemStats(&after)
+	if err != nil || c.Len() != n {
+		t.Fatalf("%v", err)
+	}
+	if each := (after.TotalAlloc - before.TotalAlloc) / n; each > most {
+		t.Errorf("a file costs %d bytes of memory, want at most %d", each, most)
+	}
 }
 
 func TestCompressions(t *testing.T) {
