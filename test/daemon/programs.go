@@ -75,6 +75,7 @@ type client struct {
 var clients = map[string]client{
 	"buildctl": {pkg: "github.com/moby/buildkit/cmd/buildctl", version: "github.com/moby/buildkit/version.Version=v0.32.2", trim: true},
 	"buildx":   {pkg: "github.com/docker/buildx/cmd/buildx", version: "github.com/docker/buildx/version.Version=v0.36.1", trim: true},
+	"docker":   {pkg: "github.com/docker/cli/cmd/docker", version: "github.com/docker/cli/cli/version.Version=29.6.2", trim: true},
 	"ctr":      {pkg: "github.com/containerd/containerd/v2/cmd/ctr", version: "github.com/containerd/containerd/v2/version.Version=v2.4.2"},
 	"containerd": {
 		pkg: "github.com/containerd/containerd/v2/cmd/containerd", version: "github.com/containerd/containerd/v2/version.Version=v2.4.2",

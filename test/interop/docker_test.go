@@ -60,14 +60,10 @@ func (e *engine) docker(classic bool, args ...string) outcome {
 	return run(e.t, "", env, dockerCommand(e.t), args...)
 }
 
-// dockerCommand is the path of the docker command, which test machines have.
+// dockerCommand is the path of the docker command.
 func dockerCommand(t *testing.T) string {
 	t.Helper()
-	path, err := exec.LookPath("docker")
-	if err != nil {
-		t.Skip("the docker command is not installed here; nothing else can stand in for it")
-	}
-	return path
+	return foreign(t, "docker")
 }
 
 // plain is a client that knows nothing but HTTP.

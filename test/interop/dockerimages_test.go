@@ -65,7 +65,7 @@ func TestDockerImages(t *testing.T) {
 	}
 	e.docker(false, "search", "x").failed(t, "does not search registries")
 	e.docker(false, "run", "busybox").failed(t, "this is a builder")
-	e.docker(false, "inspect", "nope").failed(t, "No such object: nope")
+	e.docker(false, "inspect", "nope").failed(t, "no such object: nope")
 }
 
 // stream returns a function that reads an answer, which must not say that it
