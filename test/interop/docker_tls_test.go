@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestDockerTLS reaches the Docker API over TCP with everything that speaks to
@@ -42,6 +43,12 @@ func TestDockerTLS(t *testing.T) {
 	theirs, theirsKey := other.pair(t, "client", x509.ExtKeyUsageClientAuth)
 	curl("--cacert", authorityFile, "--cert", theirs, "--key", theirsKey).failed(t)
 	curl("--cacert", authorityFile).failed(t)
+	ca.issue(t, "expired", &x509.Certificate{
+		NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(-time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	curl("--cacert", authorityFile, "--cert", filepath.Join(ca.dir, "expired.pem"), "--key", filepath.Join(ca.dir, "expired-key.pem")).failed(t, "expired")
+	// A client that trusts others does not speak to the daemon at all.
+	curl("--cacert", filepath.Join(other.dir, "ca.pem"), "--cert", mine, "--key", mineKey).failed(t, "certificate")
 	out := run(t, "", nil, foreign(t, "buildctl"), "--addr=tcp://"+addr, "--tlscacert="+authorityFile, "--tlscert="+mine, "--tlskey="+mineKey, "debug", "workers").ok(t)
 	if !strings.Contains(out.stdout, "PLATFORMS") {
 		t.Errorf("buildctl over the Docker API: %s", out.stdout)
