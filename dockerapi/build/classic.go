@@ -38,7 +38,7 @@ func (j *job) classic(ctx context.Context, stream *route.Stream) error {
 		if len(unsaid) > 0 {
 			_, _ = stream.Write(unsaid) // The client may have gone.
 		}
-		return j.classicError(stream, out, err)
+		return j.classicError(stream, out, err, steps.lost)
 	}
 	if list := steps.unused(j.args); len(list) > 0 {
 		fmt.Fprintf(text, "[Warning] One or more build-args %v were not consumed\n", list)
@@ -82,8 +82,8 @@ func (t *tail) Write(p []byte) (int, error) {
 }
 
 // classicError tells why a build failed, with the exit code of the process
-// that did.
-func (j *job) classicError(stream *route.Stream, out *printer, err error) error {
+// that did; lost says that the stage to build is not there.
+func (j *job) classicError(stream *route.Stream, out *printer, err error, lost bool) error {
 	if errors.Is(err, errCancelled) {
 		fmt.Fprintln(stream, errCancelled.Error())
 	}
@@ -96,9 +96,10 @@ func (j *job) classicError(stream *route.Stream, out *printer, err error) error 
 		}
 		return fail(stream, err, code)
 	}
-	// What a line of the Dockerfile is to blame for is the client's mistake.
+	// What a line of the Dockerfile is to blame for is the client's mistake, and
+	// so is the name of a stage that it does not have.
 	var at *solver.SourceError
-	if errors.As(err, &at) && !stream.Begun() {
+	if (lost || errors.As(err, &at)) && !stream.Begun() {
 		err = &route.StatusError{Status: http.StatusBadRequest, Err: err}
 	}
 	return fail(stream, err, code)

@@ -16,6 +16,8 @@ type plan struct {
 	steps []*step
 	// args are the names of all arguments that are declared.
 	args map[string]bool
+	// lost says that no stage has the name that was asked for.
+	lost bool
 }
 
 // step is one instruction.
@@ -46,6 +48,7 @@ func readPlan(data []byte, target string) *plan {
 		return p
 	}
 	p.declare(file)
+	p.lost = target != "" && !slices.ContainsFunc(file.Stages, func(s *instruction.Stage) bool { return strings.EqualFold(s.Name, target) })
 	last := findStage(file.Stages, target)
 	if last < 0 {
 		last = len(file.Stages) - 1

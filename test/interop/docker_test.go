@@ -249,7 +249,7 @@ func TestDockerFailures(t *testing.T) {
 		"?version=3":                       {400, "invalid version"},
 		"?dockerfile=none":                 {400, "Cannot locate specified Dockerfile: none"},
 		"?version=2&remote=client-session": {400, "needs a session"},
-		"?target=none":                     {500, "target stage \"none\" could not be found"},
+		"?target=none":                     {400, "target stage \"none\" could not be found"},
 		"?version=2&target=none":           {500, "target stage \"none\" could not be found"},
 	} {
 		status, answer := e.post("/build"+query, packed(t, dir))
