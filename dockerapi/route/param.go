@@ -17,6 +17,9 @@ import (
 const (
 	// maxBody bounds JSON bodies, in bytes.
 	maxBody = 4 << 20
+	// maxRest is how much of one that is larger is still taken, in bytes: many
+	// clients listen only after they have sent everything.
+	maxRest = 16 << 20
 	// maxFilters bounds the values of all filters of a request.
 	maxFilters = 1000
 )
@@ -67,7 +70,15 @@ func JSON(r *http.Request, name string, to any) error {
 
 // Body decodes the body of a request; an empty one leaves to as it is.
 func Body(w http.ResponseWriter, r *http.Request, to any) error {
-	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body := NewBodyReader(w, r)
+	defer body.Done()
+	data, err := io.ReadAll(io.LimitReader(body, maxBody+1))
+	if err == nil && len(data) > maxBody {
+		_, err = io.CopyN(io.Discard, body, maxRest)
+		if err == nil || errors.Is(err, io.EOF) {
+			err = fmt.Errorf("it has more than %d bytes", maxBody)
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("read request: %w: %w", err, errdefs.ErrInvalidArgument)
 	}
